@@ -46,9 +46,9 @@ fn check(decoder: &mut Decoder, input: &Input<'_>, fields: usize, last: &str) {
     assert_eq!(after.fields.len(), fields);
     assert_eq!(after.fields[fields - 1].value.json, last);
     match change.identity {
-        Identity::Given(id) => assert_eq!(id, "01J9Z3K4M5N6P7Q8R9S0T1U2V3"),
+        Identity::ProducerId(id) => assert_eq!(id, "01J9Z3K4M5N6P7Q8R9S0T1U2V3"),
         Identity::Debezium(_) => assert!(matches!(change.sequence, Sequence::Postgres { .. })),
-        Identity::Place { .. } => panic!("the record must carry an identity"),
+        Identity::RecordPosition { .. } => panic!("the record must carry an identity"),
     }
 }
 

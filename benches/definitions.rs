@@ -100,7 +100,7 @@ async fn follow(brokers: &str, topic: &str, definitions: usize) -> Followed {
     let before = memory("VmRSS:");
     let started = Instant::now();
     let store = Store::start(&config, &kafka, index.clone()).expect("the store starts");
-    let caught_up = tokio::time::timeout(Duration::from_secs(300), store.caught_up());
+    let caught_up = tokio::time::timeout(Duration::from_secs(300), store.wait_until_caught_up());
     caught_up.await.expect("it catches up in time").expect("the store is not stopped");
     let seconds = started.elapsed().as_secs_f64();
     let (resident, highest) = (memory("VmRSS:") - before, memory("VmHWM:") - before);

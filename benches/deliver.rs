@@ -19,12 +19,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use outhook::decode::{EventDate, Sequence};
 use outhook::definition::{Endpoint, MessageOrder, Secret};
-use outhook::deliver::{Call, CallSink, Cause, Config, EndpointEvent, Lanes, Outcome, WaitingTopics, WriteCount};
-use outhook::id::{CallId, Line, MessageId, Place};
+use outhook::deliver::{
+    Call, CallSink, Config, EndpointEvent, FailureCause, Lanes, Outcome, WaitingTopics, WriteCount,
+};
+use outhook::id::{CallId, Line, MessageId, RecordPosition};
 use outhook::message_log::{CallStatus, LogEntry};
 use outhook::receipt::{Budget, Receipt, ReceiptTracker};
 use outhook::render::Message;
-use outhook::rules::{Live, Target};
+use outhook::rules::{EventState, Target};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
@@ -186,33 +188,33 @@ async fn through_lanes(address: SocketAddr, calls: usize) {
         authorization: None,
         order: MessageOrder::None,
         endpoints: [Arc::new(Endpoint::parse(&format!("http://{address}/hook")).unwrap())].into(),
-        gone: false.into(),
+        is_gone: false.into(),
     });
     for n in 0..calls {
         let message = Message {
             id: MessageId(uuid::Uuid::from_u128(n as u128)),
-            call: CallId(uuid::Uuid::from_u128(n as u128)),
+            call_id: CallId(uuid::Uuid::from_u128(n as u128)),
             event: "def456".parse().unwrap(),
             target: target.clone(),
-            live: Live::default(),
+            event_state: EventState::default(),
             endpoint: 0,
-            event_date: EventDate { at: "2026-01-02T03:04:05.678Z".parse().unwrap(), digits: 3 },
+            event_date: EventDate { at: "2026-01-02T03:04:05.678Z".parse().unwrap(), fraction_digits: 3 },
             sequence: Sequence::Offset { partition: 0, offset: n as i64 },
             body: body.clone(),
         };
-        let place = Place { topic: topic.clone(), partition: 0, offset: n as i64 };
+        let place = RecordPosition { topic: topic.clone(), partition: 0, offset: n as i64 };
         let receipt = Receipt::open(book.clone(), n as u64, budget.clone());
         lanes
             .send(Call {
                 message,
-                place,
+                source_position: place,
                 appended_ms: 0,
                 receipt,
                 attempts: 0,
                 deferrals: 0,
-                offered_ms: 0,
-                step: WriteCount::FIRST,
-                row: None,
+                first_due_ms: 0,
+                write_count: WriteCount::FIRST,
+                row_key: None,
                 from_overflow: false,
             })
             .await;
@@ -229,7 +231,7 @@ struct Counts {
 }
 
 impl CallSink for Counts {
-    fn finished(&self, call: Call, outcome: Outcome) {
+    fn finish(&self, call: Call, outcome: Outcome) {
         assert!(matches!(outcome, Outcome::Delivered), "{outcome:?}");
         call.receipt.settle();
         if self.delivered.fetch_add(1, Ordering::SeqCst) + 1 == self.calls {
@@ -237,19 +239,19 @@ impl CallSink for Counts {
         }
     }
 
-    fn wait(&self, _: Call, _: Duration, cause: Option<&Cause>) {
+    fn write_retry(&self, _: Call, _: Duration, cause: Option<&FailureCause>) {
         panic!("a call was retried or deferred: {cause:?}");
     }
 
-    fn overflow(&self, call: Call, _: Line, wait: Duration, cause: Option<&Cause>) {
-        self.wait(call, wait, cause);
+    fn write_overflow(&self, call: Call, _: Line, wait: Duration, cause: Option<&FailureCause>) {
+        self.write_retry(call, wait, cause);
     }
 
-    fn tell(&self, _: &Call, endpoint: &str, news: &EndpointEvent<'_>) {
+    fn report_endpoint_event(&self, _: &Call, endpoint: &str, news: &EndpointEvent<'_>) {
         panic!("{endpoint}: {news:?}");
     }
 
-    fn logs(&self, _: CallStatus, _: u32) -> Option<usize> {
+    fn logged_body_limit(&self, _: CallStatus, _: u32) -> Option<usize> {
         None
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use outhook::decode::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChange, Value};
+use outhook::decode::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChangePolicy, Value};
 use outhook::definition::{Event, TableKey, Webhook};
 use outhook::id::AccountId;
 use outhook::matching::Index;
@@ -73,13 +73,13 @@ fn update() -> RowChange<'static> {
         table: "orders".into(),
         operation: Operation::Update,
         source: None,
-        event_date: EventDate { at: jiff::Timestamp::UNIX_EPOCH, digits: 6 },
+        event_date: EventDate { at: jiff::Timestamp::UNIX_EPOCH, fraction_digits: 6 },
         sequence: Sequence::Offset { partition: 0, offset: 0 },
-        identity: Identity::Place { topic: "orders", partition: 0, offset: 0, timestamp_ms: 0 },
+        identity: Identity::RecordPosition { topic: "orders", partition: 0, offset: 0, timestamp_ms: 0 },
         before: Some(row("19.50")),
         after: Some(row("21.00")),
         trimmed: false,
-        unknown_change: UnknownChange::Fire,
+        unknown_change: UnknownChangePolicy::Fire,
     }
 }
 

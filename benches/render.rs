@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use outhook::decode::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChange, Value};
+use outhook::decode::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChangePolicy, Value};
 use outhook::definition::{Event, Payload, Webhook};
 use outhook::render::Renderer;
 use outhook::rules::{Rule, Target};
@@ -58,13 +58,13 @@ fn update() -> RowChange<'static> {
         table: "orders".into(),
         operation: Operation::Update,
         source: None,
-        event_date: EventDate { at: jiff::Timestamp::UNIX_EPOCH, digits: 6 },
+        event_date: EventDate { at: jiff::Timestamp::UNIX_EPOCH, fraction_digits: 6 },
         sequence: Sequence::Postgres { commit: 26_000_000, lsn: 27_000_000, after_delete: true },
         identity: Identity::Debezium("shop 27052464 public.orders u {\"id\":4711}".to_owned()),
         before: None,
         after: Some(Row::new(after.map(|(name, json)| Field { name: name.into(), value: Value::new(json) }).into())),
         trimmed: false,
-        unknown_change: UnknownChange::Fire,
+        unknown_change: UnknownChangePolicy::Fire,
     }
 }
 

@@ -20,25 +20,25 @@ use http::StatusCode;
 
 use self::error::ApiError;
 use crate::catalogue::Catalogue;
-use crate::dead_letters::Letters;
+use crate::dead_letters::DeadLetterReader;
 use crate::decode;
 use crate::definition::rules::Policy;
 use crate::endpoints::Endpoints;
 use crate::lifecycle::Readiness;
-use crate::message_log::MessageLog;
-use crate::redelivery::Redrive;
-use crate::redelivery::Resend;
+use crate::message_log::MessageLogReader;
+use crate::redelivery::Redriver;
+use crate::redelivery::Resender;
 use crate::render::AttachmentUrl;
 use crate::stats::Stats;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
 pub use self::config::{Access, Config, TokenSecret};
-pub use self::listener::{BindError, Listener, try_out};
-pub use self::oauth::Guesses;
+pub use self::listener::{BindError, Listener, check_address};
+pub use self::oauth::GuessLimiter;
 pub use self::openapi::openapi;
-pub use self::rest::{AttemptShown, EndpointState, LetterShown, MessageShown, OpenedShown};
-pub use self::shares::Shares;
+pub use self::rest::{AttemptView, DeadLetterView, DeadLetterWithBodyView, EndpointState, MessageView};
+pub use self::shares::AccountLimits;
 
 /// Everything that request handlers use.
 pub struct Api {
@@ -50,40 +50,40 @@ pub struct Api {
     /// State of the endpoints, and orders to retry their waiting calls now.
     pub endpoints: Arc<Endpoints>,
     /// Reads dead letters.
-    pub letters: Letters,
+    pub dead_letters: DeadLetterReader,
     /// Reads the entries of all attempts.
-    pub message_log: MessageLog,
+    pub message_log: MessageLogReader,
     /// Sends a message again.
-    pub resend: Resend,
+    pub resender: Resender,
     /// Sends dead letters again.
-    pub redrive: Redrive,
+    pub redriver: Redriver,
     /// Rules that definitions must follow.
     pub policy: Policy,
     pub access: Access,
     /// Decoder settings per topic.
-    pub decoding: Decoding,
+    pub decoder_settings: DecoderSettingsLookup,
     pub attachment_url: Option<AttachmentUrl>,
-    pub guesses: Guesses,
-    pub shares: Shares,
+    pub guess_limiter: GuessLimiter,
+    pub account_limits: AccountLimits,
 }
 
 /// Returns the decoder settings of a topic; None if no source reads the topic.
-pub type Decoding = Box<dyn Fn(&str) -> Option<Arc<decode::Settings>> + Send + Sync>;
+pub type DecoderSettingsLookup = Box<dyn Fn(&str) -> Option<Arc<decode::Settings>> + Send + Sync>;
 
 impl Api {
     /// The routes of all paths.
     pub fn router(self) -> Router {
-        let (rest, document) = openapi::split();
+        let (rest, document) = openapi::routes_and_document();
         let mut framed = Router::new().merge(rest);
-        framed = framed.merge(openapi::router(&document)).merge(page::routes()).fallback(nothing_here);
-        let framed = framed.layer(from_fn(error::frame));
+        framed = framed.merge(openapi::router(&document)).merge(page::routes()).fallback(not_found);
+        let framed = framed.layer(from_fn(error::error_middleware));
         let open =
             operations::routes().into_iter().fold(Router::new(), |router, (path, route)| router.route(path, route));
         open.merge(framed).with_state(Arc::new(self))
     }
 }
 
-async fn nothing_here() -> ApiError {
+async fn not_found() -> ApiError {
     let message = "this path does not exist: see / for an overview, or /openapi.json for the API";
     ApiError::new(StatusCode::NOT_FOUND, "ObjectNotFound", message)
 }

@@ -13,41 +13,41 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use self::sources::{Resumes, SourceConfigs, Sources};
+use self::sources::{SourceConfigs, Sources, WaitingCallFactory};
 pub use self::trial::problems;
-use crate::api::{Api, BindError, Decoding, Guesses, Listener, Shares};
+use crate::api::{AccountLimits, Api, BindError, DecoderSettingsLookup, GuessLimiter, Listener};
 use crate::catalogue::{self, Catalogue, Sampler};
 use crate::config::{self, Config};
-use crate::dead_letters::Letters;
+use crate::dead_letters::DeadLetterReader;
 use crate::decode::{self, Decoder, WholeTables};
 use crate::deliver::{self, Lanes};
 use crate::endpoints::Endpoints;
 use crate::lifecycle::{Condition, Readiness};
 use crate::matching::Index;
-use crate::message_log::{self, MessageLog};
+use crate::message_log::{self, MessageLogReader};
 use crate::pipeline::{CallDefinitions, Counters, Pipeline, ReplayStages};
 use crate::receipt::Budget;
-use crate::redelivery::Redrive;
-use crate::redelivery::Resend;
+use crate::redelivery::Redriver;
+use crate::redelivery::Resender;
 use crate::redelivery::replay::{self};
 use crate::render::{AttachmentUrl, BadAttachmentUrl, Renderer};
-use crate::settle::{self, OnGone, Settle};
-use crate::source::{self, Handlers, Left, Reads};
+use crate::settle::{self, OnGone, Settler};
+use crate::source::{self, HandlerFactory, LeaveResult, ReadMode};
 use crate::stats::{self, Stats};
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::Metrics;
 
 /// Interval of updates of the gauges.
-const GAUGES: Duration = Duration::from_secs(1);
+const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Max time for writing the last entries of the message log at a stop.
-const LAST_ENTRIES: Duration = Duration::from_secs(1);
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An instance that is built and bound, but does not read records yet.
 pub struct App {
-    reading: SourceConfigs,
-    stages: Stages,
-    resumes: Resumes,
+    source_configs: SourceConfigs,
+    pipeline_factory: PipelineFactory,
+    waiting_call_factory: WaitingCallFactory,
     store: Arc<Store>,
     stats: Arc<Stats>,
     listener: Listener,
@@ -77,7 +77,7 @@ pub enum Error {
     #[error("[kafka]: {0}")]
     Source(#[from] source::StartError),
     #[error(transparent)]
-    Fatal(#[from] source::Fatal),
+    Fatal(#[from] source::FatalError),
 }
 
 impl App {
@@ -95,12 +95,12 @@ impl App {
         let kafka = client.clone().into_iter().collect();
         let store = Store::start(&config.definitions, &client, index.clone())?;
         let log = message_log::LogWriter::new(&config.message_log, &kafka)?;
-        let settle = Settle::new(sections_of_settle(config), &kafka, index.clone(), disabling(&store), log)?;
+        let settle = Settler::new(settle_sections(config), &kafka, index.clone(), disable_callback(&store), log)?;
         let lanes = Lanes::new(config.delivery.clone(), waiting_topics(config), settle.clone())?;
         let (catalogue, endpoints) = (Arc::<Catalogue>::default(), Endpoints::new(lanes.clone()));
         let stats = Stats::start(&config.stats, &client, index.clone(), catalogue.clone(), endpoints.clone())?;
         let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
-        let stages = Stages {
+        let stages = PipelineFactory {
             sources: sources(config).map(|source| (source.clone(), Arc::new(source.settings()))).collect(),
             whole_tables: WholeTables::default(),
             index,
@@ -110,13 +110,13 @@ impl App {
             settle,
             budget: Budget::new(config.memory.budget_bytes()),
         };
-        let resumes = Resumes {
+        let resumes = WaitingCallFactory {
             tiers: config.retries.tiers(),
-            overflow: config.overflow.topic.as_str().into(),
-            row_order: config.row_order.topic.as_str().into(),
+            overflow_topic: config.overflow.topic.as_str().into(),
+            row_order_topic: config.row_order.topic.as_str().into(),
             definitions: CallDefinitions::new(stages.index.clone(), config.definitions.restored_within),
             lanes: stages.lanes.clone(),
-            settle: stages.settle.clone(),
+            settler: stages.settle.clone(),
             endpoints: endpoints.clone(),
         };
         let api = Api {
@@ -126,21 +126,21 @@ impl App {
             stats: stats.clone(),
             catalogue: stages.catalogue.clone(),
             endpoints,
-            letters: Letters::new(&config.dead_letters, &client),
-            message_log: MessageLog::new(&config.message_log, &client),
-            resend: Resend::new(replaying(&stages), &config.retries, &client),
-            redrive: Redrive::new(&config.dead_letters, &config.retries, &client),
+            dead_letters: DeadLetterReader::new(&config.dead_letters, &client),
+            message_log: MessageLogReader::new(&config.message_log, &client),
+            resender: Resender::new(replay_factory(&stages), &config.retries, &client),
+            redriver: Redriver::new(&config.dead_letters, &config.retries, &client),
             policy: config.policy(),
             access: config.api.clone(),
-            decoding: decoding(&stages.sources),
+            decoder_settings: decoder_settings_lookup(&stages.sources),
             attachment_url: stages.attachment_url.clone(),
-            guesses: Guesses::default(),
-            shares: Shares::new(config.definitions.max_account_writes),
+            guess_limiter: GuessLimiter::default(),
+            account_limits: AccountLimits::new(config.definitions.max_account_writes),
         };
         Ok(Self {
-            reading: SourceConfigs::of(config, &readiness),
-            stages,
-            resumes,
+            source_configs: SourceConfigs::of(config, &readiness),
+            pipeline_factory: stages,
+            waiting_call_factory: resumes,
             store,
             stats,
             listener,
@@ -166,23 +166,32 @@ impl App {
     /// # Errors
     /// A group can't be joined, or has fenced this instance, for a reason that waiting does not fix. Or the
     /// definitions can't be read, for example without their key. Uncommitted records are read again.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Left, Error> {
-        let Self { store, stats, listener, router, definitions_known, partitions_assigned, stages, .. } = self;
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<LeaveResult, Error> {
+        let Self {
+            store,
+            stats,
+            listener,
+            router,
+            definitions_known,
+            partitions_assigned,
+            pipeline_factory: stages,
+            ..
+        } = self;
         let stopping = CancellationToken::new();
         let stop_listening = stopping.clone().drop_guard();
         let listening = tokio::spawn(listener.serve(router, stopping));
         let (lanes, settle, budget) = (stages.lanes.clone(), stages.settle.clone(), stages.budget.clone());
-        let gauges = tokio::spawn(read_gauges(budget.clone()));
+        let gauges = tokio::spawn(update_budget_gauges(budget.clone()));
         let mut stop = std::pin::pin!(stop);
-        let mut left = Left { unsettled: 0, committed: true };
+        let mut left = LeaveResult { unsettled: 0, all_committed: true };
         let mut locked_out = None;
         let caught_up = tokio::select! {
             biased;
             () = &mut stop => false,
-            caught_up = store.caught_up() => {
+            caught_up = store.wait_until_caught_up() => {
                 caught_up?;
                 if store.status().locked_out {
-                    return Err(store.locked_out().await.into());
+                    return Err(store.wait_until_locked_out().await.into());
                 }
                 true
             }
@@ -190,20 +199,20 @@ impl App {
         if caught_up {
             definitions_known.set(true);
             info!(tables = stages.index.table_count(), "definitions caught up; joining the group");
-            let sources = Sources::start(&self.reading, stages, self.resumes, &budget)?;
+            let sources = Sources::start(&self.source_configs, stages, self.waiting_call_factory, &budget)?;
             tokio::select! {
                 biased;
                 () = &mut stop => {}
-                fatal = sources.failed() => {
+                fatal = sources.wait_for_failure() => {
                     partitions_assigned.set(false);
                     stats.stop().await;
                     return Err(fatal.into());
                 }
-                error = store.locked_out() => {
+                error = store.wait_until_locked_out() => {
                     error!("{error}; stopping, so instances that have the key take over");
                     locked_out = Some(error);
                 }
-                () = async { sources.assigned().await; partitions_assigned.set(true); std::future::pending().await } => {}
+                () = async { sources.wait_until_assigned().await; partitions_assigned.set(true); std::future::pending().await } => {}
             }
             partitions_assigned.set(false);
             left = sources.drain(&lanes, &settle).await;
@@ -218,10 +227,10 @@ impl App {
     }
 }
 
-fn sections_of_settle(config: &Config) -> settle::Sections<'_> {
+fn settle_sections(config: &Config) -> settle::Sections<'_> {
     settle::Sections {
         dead_letters: &config.dead_letters,
-        retries: &config.retries,
+        retry_writer: &config.retries,
         overflow: &config.overflow,
         row_order: &config.row_order,
         operator_events: &config.operator_events,
@@ -239,20 +248,20 @@ fn waiting_topics(config: &Config) -> deliver::WaitingTopics<'_> {
 }
 
 /// The callback that disables webhooks whose receivers answer that they are gone.
-fn disabling(store: &Arc<Store>) -> OnGone {
+fn disable_callback(store: &Arc<Store>) -> OnGone {
     let store = store.clone();
     Box::new(move |webhook, version, cause| {
         let store = store.clone();
-        tokio::spawn(async move { store.stop_webhook(webhook, version, cause).await });
+        tokio::spawn(async move { store.disable_webhook(webhook, version, cause).await });
     })
 }
 
-async fn read_gauges(budget: Arc<Budget>) {
+async fn update_budget_gauges(budget: Arc<Budget>) {
     let used = metrics::gauge!("outhook_budget_used_bytes");
     metrics::gauge!("outhook_budget_limit_bytes").set(budget.limit() as f64);
     loop {
         used.set(budget.used() as f64);
-        tokio::time::sleep(GAUGES).await;
+        tokio::time::sleep(GAUGE_INTERVAL).await;
     }
 }
 
@@ -273,55 +282,55 @@ pub fn describe_metrics() {
 
 /// All sources of row changes: the configured ones and the operator events of Outhook itself.
 fn sources(config: &Config) -> impl Iterator<Item = config::SourceConfig> {
-    let own = config::SourceConfig::of_operator_events(&config.operator_events.topic);
+    let own = config::SourceConfig::for_operator_events(&config.operator_events.topic);
     config.sources.iter().cloned().chain([own])
 }
 
 /// The decoder settings of a topic, for previews.
-fn decoding(sources: &[(config::SourceConfig, Arc<decode::Settings>)]) -> Decoding {
+fn decoder_settings_lookup(sources: &[(config::SourceConfig, Arc<decode::Settings>)]) -> DecoderSettingsLookup {
     let sources = sources.to_vec();
     Box::new(move |topic| Some(sources.iter().find(|(source, _)| source.reads(topic))?.1.clone()))
 }
 
 /// The stages that replay a record of a topic. They start with the current state of tables and do not change it,
 /// because an old record must not change current knowledge.
-fn replaying(stages: &Stages) -> replay::Stages {
-    let (decoding, whole_tables) = (decoding(&stages.sources), stages.whole_tables.clone());
+fn replay_factory(stages: &PipelineFactory) -> replay::ReplayFactory {
+    let (decoding, whole_tables) = (decoder_settings_lookup(&stages.sources), stages.whole_tables.clone());
     let (index, attachment_url) = (stages.index.clone(), stages.attachment_url.clone());
     Box::new(move |topic| {
-        let decoder = Decoder::new(decoding(topic)?, whole_tables.apart());
+        let decoder = Decoder::new(decoding(topic)?, whole_tables.fork());
         Some(ReplayStages::new(decoder, index.clone(), Renderer::new(attachment_url.clone())))
     })
 }
 
 /// The parts of the pipeline of each partition.
-struct Stages {
+struct PipelineFactory {
     sources: Vec<(config::SourceConfig, Arc<decode::Settings>)>,
     whole_tables: WholeTables,
     index: Arc<Index>,
     catalogue: Arc<Catalogue>,
     attachment_url: Option<AttachmentUrl>,
     lanes: Arc<Lanes>,
-    settle: Arc<Settle>,
+    settle: Arc<Settler>,
     budget: Arc<Budget>,
 }
 
-impl Handlers for Stages {
+impl HandlerFactory for PipelineFactory {
     type Handler = Pipeline;
     type Backlog = Infallible;
 
-    fn for_partition(&self, topic: &str, _: i32) -> Option<Reads<Pipeline, Infallible>> {
+    fn for_partition(&self, topic: &str, _: i32) -> Option<ReadMode<Pipeline, Infallible>> {
         let (_, settings) = self.sources.iter().find(|(source, _)| source.reads(topic))?;
-        Some(Reads::InTurn(Pipeline {
+        Some(ReadMode::Sequential(Pipeline {
             decoder: Decoder::new(settings.clone(), self.whole_tables.clone()),
-            lookout: Sampler::new(self.catalogue.clone(), topic),
+            sampler: Sampler::new(self.catalogue.clone(), topic),
             index: self.index.clone(),
             renderer: Renderer::new(self.attachment_url.clone()),
             lanes: self.lanes.clone(),
-            settle: self.settle.clone(),
+            settler: self.settle.clone(),
             budget: self.budget.clone(),
             counters: Counters::default(),
-            fired: Vec::new(),
+            match_buffer: Vec::new(),
         }))
     }
 }

@@ -32,7 +32,7 @@ pub use self::table::TableWrite;
 pub use self::type_inference::FieldKind;
 
 /// Prefix of the keys of tables. The account and the table follow, as a JSON array of two texts.
-pub const PREFIX: &str = "table/";
+pub const TABLE_PREFIX: &str = "table/";
 
 /// Max tables that an instance knows.
 const MAX_TABLES: usize = 10_000;
@@ -56,10 +56,10 @@ pub enum InvalidRecord {
 #[derive(Default)]
 pub struct Catalogue {
     accounts: RwLock<Accounts>,
-    room: Arc<Room>,
+    usage: Arc<CatalogueUsage>,
     /// Milliseconds since 1970, set about once a second, so reading it costs next to nothing.
-    now: AtomicI64,
-    is_full_told: AtomicBool,
+    now_ms: AtomicI64,
+    is_full_logged: AtomicBool,
 }
 
 /// Tables by account, then by name.
@@ -67,7 +67,7 @@ type Accounts = BTreeMap<Box<str>, BTreeMap<Box<str>, Arc<CatalogueTable>>>;
 
 /// Space that all tables use together.
 #[derive(Default)]
-struct Room {
+struct CatalogueUsage {
     tables: AtomicUsize,
     fields: AtomicUsize,
     sample_bytes: AtomicUsize,
@@ -75,11 +75,11 @@ struct Room {
 
 /// A field of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
+pub struct CatalogueField {
     pub name: String,
     pub kind: FieldKind,
     /// Milliseconds since 1970.
-    pub last_seen: i64,
+    pub last_seen_ms: i64,
 }
 
 impl Catalogue {
@@ -89,14 +89,14 @@ impl Catalogue {
     }
 
     /// Fields of a table in the order of its rows. None for a table that was never seen.
-    pub fn fields(&self, account: &str, table: &str) -> Option<Vec<Field>> {
+    pub fn fields(&self, account: &str, table: &str) -> Option<Vec<CatalogueField>> {
         Some(self.find(account, table)?.fields())
     }
 
     /// Names of a table's fields; an empty list for a table that was never seen. None once a table or field had no
     /// room, because the names may then be incomplete.
     pub fn names(&self, account: &str, table: &str) -> Option<Vec<String>> {
-        let is_whole = !self.is_full_told.load(Ordering::Relaxed);
+        let is_whole = !self.is_full_logged.load(Ordering::Relaxed);
         is_whole.then(|| self.fields(account, table).into_iter().flatten().map(|field| field.name).collect())
     }
 
@@ -111,10 +111,10 @@ impl Catalogue {
     }
 
     /// Sets the clock. Called about once a second.
-    pub fn tick(&self, now_ms: i64) {
-        self.now.store(now_ms, Ordering::Relaxed);
-        gauge!("outhook_catalogue_tables").set(self.room.tables.load(Ordering::Relaxed) as f64);
-        gauge!("outhook_catalogue_fields").set(self.room.fields.load(Ordering::Relaxed) as f64);
+    pub fn set_clock(&self, now_ms: i64) {
+        self.now_ms.store(now_ms, Ordering::Relaxed);
+        gauge!("outhook_catalogue_tables").set(self.usage.tables.load(Ordering::Relaxed) as f64);
+        gauge!("outhook_catalogue_fields").set(self.usage.fields.load(Ordering::Relaxed) as f64);
     }
 
     /// Merges a record that [`Catalogue::unwritten`] made, on this or another instance. `key` is the part after
@@ -122,12 +122,12 @@ impl Catalogue {
     ///
     /// # Errors
     /// The key or the value is invalid.
-    pub fn learn(&self, key: &str, value: &[u8]) -> Result<(), InvalidRecord> {
+    pub fn merge_record(&self, key: &str, value: &[u8]) -> Result<(), InvalidRecord> {
         let (account, name): (String, String) = serde_json::from_str(key).map_err(|_| InvalidRecord::Key)?;
         let read = table_schema::read(value)?;
         match self.find_or_add(&account, &name) {
-            Some(table) => self.tell_if_full(table.learn(&read)),
-            None => self.tell_if_full(false),
+            Some(table) => self.log_if_full(table.merge(&read)),
+            None => self.log_if_full(false),
         }
         Ok(())
     }
@@ -143,12 +143,12 @@ impl Catalogue {
     }
 
     /// Marks all tables as unwritten, because the records written before are gone.
-    pub fn write_all_again(&self) {
-        self.accounts().values().flat_map(BTreeMap::values).for_each(|table| table.write_again());
+    pub fn mark_all_unwritten(&self) {
+        self.accounts().values().flat_map(BTreeMap::values).for_each(|table| table.mark_unwritten());
     }
 
     fn now(&self) -> i64 {
-        self.now.load(Ordering::Relaxed)
+        self.now_ms.load(Ordering::Relaxed)
     }
 
     fn accounts(&self) -> RwLockReadGuard<'_, Accounts> {
@@ -162,7 +162,7 @@ impl Catalogue {
     /// Finds a table or adds it. None if there is no room for it, or a name is too long.
     fn find_or_add(&self, account: &str, name: &str) -> Option<Arc<CatalogueTable>> {
         let found = self.find(account, name);
-        let is_full = || self.room.tables.load(Ordering::Relaxed) >= MAX_TABLES;
+        let is_full = || self.usage.tables.load(Ordering::Relaxed) >= MAX_TABLES;
         if found.is_some() || is_full() || account.len() > MAX_NAME || name.len() > MAX_NAME {
             return found;
         }
@@ -171,15 +171,15 @@ impl Catalogue {
             return None;
         }
         let table = accounts.entry(account.into()).or_default().entry(name.into()).or_insert_with(|| {
-            self.room.tables.fetch_add(1, Ordering::Relaxed);
-            Arc::new(CatalogueTable::new(self.room.clone()))
+            self.usage.tables.fetch_add(1, Ordering::Relaxed);
+            Arc::new(CatalogueTable::new(self.usage.clone()))
         });
         Some(table.clone())
     }
 
     /// Logs once that a table or field had no room.
-    fn tell_if_full(&self, had_room: bool) {
-        if !had_room && !self.is_full_told.swap(true, Ordering::Relaxed) {
+    fn log_if_full(&self, had_room: bool) {
+        if !had_room && !self.is_full_logged.swap(true, Ordering::Relaxed) {
             warn!(
                 "the catalogue does not list some tables or fields, because they exceed its limits; their row changes \
                  still fire. The limits are {MAX_TABLES} tables, {} fields per table, {MAX_FIELDS} fields in all, and \
@@ -190,14 +190,14 @@ impl Catalogue {
     }
 }
 
-impl Room {
+impl CatalogueUsage {
     /// Takes room for a field. Returns false if there is none.
-    fn for_field(&self) -> bool {
+    fn try_reserve_field(&self) -> bool {
         self.fields.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < MAX_FIELDS).then_some(n + 1)).is_ok()
     }
 
     /// Returns the room of an old sample and takes room for a new one. Returns false if there is none.
-    fn for_sample(&self, old: usize, new: usize) -> bool {
+    fn try_replace_sample(&self, old: usize, new: usize) -> bool {
         let exchange = |used: usize| {
             let used = used.saturating_sub(old) + new;
             (used <= MAX_SAMPLE_BYTES).then_some(used)

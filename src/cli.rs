@@ -115,21 +115,21 @@ the end.";
 #[derive(Debug, Clone, Copy)]
 struct Terminal {
     /// It is a terminal, so a person may be reading.
-    is_one: bool,
+    is_terminal: bool,
     colours: bool,
 }
 
 impl Terminal {
     /// Uses colours on a terminal, unless NO_COLOR is set and not empty (no-color.org).
-    fn of_stderr() -> Self {
+    fn detect_stderr() -> Self {
         let is_one = std::io::stderr().is_terminal();
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { is_one, colours: is_one && !unwanted }
+        Self { is_terminal: is_one, colours: is_one && !unwanted }
     }
 
     /// Shows the progress of a command if a person may be reading.
     fn show_progress(self, progress: impl Display) {
-        if self.is_one {
+        if self.is_terminal {
             // If standard error is closed, nobody wants the progress.
             let _ = write!(std::io::stderr(), "{progress}");
         }
@@ -144,7 +144,7 @@ impl Terminal {
 /// Runs the whole program, from the arguments to the exit code.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let terminal = Terminal::of_stderr();
+    let terminal = Terminal::detect_stderr();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return CommandFailure::of(&error).report(terminal.colours),
@@ -179,12 +179,12 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, C
             Ok(get::run(args, &config.definitions, &config.kafka.client()).await?)
         }
         Command::Preview(args) => {
-            let config = beside_file(load(), args.file.as_deref())?;
+            let config = allow_missing_config(load(), args.file.as_deref())?;
             let definitions = definitions::load(args.file.as_deref(), config.as_ref()).await?;
             print(&preview::run(&args, config.as_ref(), &definitions)?)
         }
         Command::Explain(args) => {
-            let config = beside_file(load(), args.file.as_deref())?;
+            let config = allow_missing_config(load(), args.file.as_deref())?;
             let definitions = definitions::load(args.file.as_deref(), config.as_ref()).await?;
             print(&explain::run(&args, config.as_ref(), &definitions.events)?)
         }
@@ -192,7 +192,10 @@ async fn execute(arguments: Arguments, terminal: Terminal) -> Result<ExitCode, C
 }
 
 /// Accepts a missing configuration if the definitions come from a file.
-fn beside_file(config: Result<Config, config::Error>, file: Option<&Path>) -> Result<Option<Config>, config::Error> {
+fn allow_missing_config(
+    config: Result<Config, config::Error>,
+    file: Option<&Path>,
+) -> Result<Option<Config>, config::Error> {
     match config {
         Err(config::Error::Missing { .. }) if file.is_some() => Ok(None),
         config => config.map(Some),
@@ -227,7 +230,7 @@ fn read_text(path: &Path) -> std::io::Result<String> {
 fn read_secret(reference: SecretReference<'_>) -> Result<String, SecretError> {
     match reference {
         SecretReference::Variable(name) => std::env::var(name).map_err(|_| SecretError::Variable(name.to_owned())),
-        SecretReference::File(path) => config::in_file(path),
+        SecretReference::File(path) => config::read_secret_file(path),
     }
 }
 

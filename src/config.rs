@@ -31,10 +31,10 @@ pub use self::limits::{Drain, Limits, Memory, Render};
 pub use self::prefix::Topics;
 pub use self::problem::ConfigProblem;
 pub use self::properties::Properties;
-pub use self::secrets::in_file;
+pub use self::secrets::read_secret_file;
 pub use self::source::SourceConfig;
 pub use self::topic_pattern::TopicPattern;
-use crate::definition::guard::Guard;
+use crate::definition::guard::AddressGuard;
 use crate::definition::rules::{self, Policy};
 use crate::id::AccountId;
 use crate::{api, deliver, message_log, settle, stats, store, telemetry};
@@ -126,7 +126,7 @@ impl Config {
         find: &dyn Fn(&Config) -> Vec<ConfigProblem>,
     ) -> Result<Self, Error> {
         let (ConfigFile::Named(path) | ConfigFile::Default(path)) = file;
-        let overrides = environment.into_iter().filter_map(our_variable).collect::<Result<Vec<_>, _>>()?;
+        let overrides = environment.into_iter().filter_map(parse_override).collect::<Result<Vec<_>, _>>()?;
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(reason) if reason.kind() != ErrorKind::NotFound => {
@@ -154,10 +154,10 @@ impl Config {
         find: &dyn Fn(&Config) -> Vec<ConfigProblem>,
     ) -> Result<Self, Error> {
         let alone = |problem| Error::Invalid(vec![problem]);
-        let overrides = Override::all(overrides, text.len());
+        let overrides = Override::from_variables(overrides, text.len());
         let document = ConfigDocument::parse(path, text, &overrides).map_err(alone)?;
         let mut config: Self = document.read().map_err(alone)?;
-        prefix::lay(&mut config, |key| document.has(key));
+        prefix::apply_prefix(&mut config, |key| document.has(key));
         let mut problems = contradictions::find(&config);
         if problems.is_empty() {
             problems = find(&config);
@@ -178,7 +178,7 @@ impl Config {
             return Ok(());
         }
         let help = "add [[sources]] with topics = [\"…\"] and format = \"outhook\" or \"debezium\"";
-        Err(Error::Invalid(vec![ConfigProblem::with(
+        Err(Error::Invalid(vec![ConfigProblem::new(
             "sources",
             "no sources are configured, so there is nothing to read",
             help,
@@ -194,11 +194,11 @@ impl Config {
     /// The rules that definitions must follow with this configuration.
     pub fn policy(&self) -> Policy {
         let deliver::Config { allow_http, allow_addresses, deny_addresses, .. } = &self.delivery;
-        let addresses = Guard::new(allow_addresses.clone(), deny_addresses.clone());
+        let addresses = AddressGuard::new(allow_addresses.clone(), deny_addresses.clone());
         let call_throttling = self.limits.call_throttling.get();
-        let limits = rules::DefinitionLimits { call_throttling, ..self.definitions.limits() };
+        let limits = rules::DefinitionLimits { max_call_throttling: call_throttling, ..self.definitions.limits() };
         let unknown_tables = self.definitions.unknown_tables;
-        Policy { allow_http: *allow_http, limits, unknown_tables, addresses }
+        Policy { allow_http: *allow_http, limits, unknown_tables, address_guard: addresses }
     }
 
     /// The source that reads a topic. There is at most one, because overlapping sources are refused.
@@ -209,14 +209,14 @@ impl Config {
 
 /// Name and value of a variable that overrides a key. The value may be in a file that the variable names. It must be
 /// UTF-8.
-fn our_variable((name, value): (OsString, OsString)) -> Option<Result<(String, String), Error>> {
+fn parse_override((name, value): (OsString, OsString)) -> Option<Result<(String, String), Error>> {
     let name = name.into_string().ok().filter(|name| name.starts_with(ENVIRONMENT_PREFIX))?;
     let bad = |message: &dyn Display, help: &str| {
-        let problem = ConfigProblem { location: name.clone(), ..ConfigProblem::with(&name, message.to_string(), help) };
+        let problem = ConfigProblem { location: name.clone(), ..ConfigProblem::new(&name, message.to_string(), help) };
         Err(Error::Invalid(vec![problem]))
     };
     Some(match value.into_string() {
-        Ok(path) if secrets::of_file(&name).is_some() => match secrets::in_file(&path) {
+        Ok(path) if secrets::strip_file_suffix(&name).is_some() => match secrets::read_secret_file(&path) {
             Ok(value) => Ok((name, value)),
             Err(reason) => bad(&reason, "set it to the path of a text file that this user may read"),
         },

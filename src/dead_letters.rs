@@ -5,8 +5,8 @@ mod candidate;
 mod letter;
 mod reader;
 
-pub use self::candidate::Candidate;
+pub use self::candidate::RedriveCandidate;
 pub use self::letter::{
-    BadLetterId, BadUrlPrefix, Letter, LetterFilter, LetterId, LetterKind, UnknownLetterKind, UrlPrefix,
+    BadLetterId, BadUrlPrefix, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterKind, UnknownLetterKind, UrlPrefix,
 };
-pub use self::reader::{Letters, OpenedLetter};
+pub use self::reader::{DeadLetterContent, DeadLetterReader};

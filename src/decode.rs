@@ -18,8 +18,8 @@ mod wire;
 
 use std::sync::Arc;
 
-pub use self::debezium::WITH_STABLE_IDENTITY;
-pub use self::row::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChange, Value};
+pub use self::debezium::DATABASES_WITH_STABLE_IDENTITY;
+pub use self::row::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChangePolicy, Value};
 pub use self::settings::{
     EventSourceRule, Format, RowsSent, Settings, SnapshotRows, TableNaming, UNAVAILABLE_PLACEHOLDER,
 };
@@ -50,9 +50,9 @@ impl<'a> Input<'a> {
     }
 
     /// The identity of a change without an id or log position: its record's place.
-    fn place(&self) -> Identity<'a> {
+    fn record_identity(&self) -> Identity<'a> {
         let Self { topic, partition, offset, timestamp_ms, .. } = *self;
-        Identity::Place { topic, partition, offset, timestamp_ms }
+        Identity::RecordPosition { topic, partition, offset, timestamp_ms }
     }
 }
 
@@ -61,7 +61,7 @@ pub trait Headers {
     fn last(&self, name: &str) -> Option<&[u8]>;
 
     /// Calls `look` with each header that has a value, in order.
-    fn each(&self, look: &mut dyn FnMut(&str, &[u8]));
+    fn for_each(&self, look: &mut dyn FnMut(&str, &[u8]));
 }
 
 impl<N: AsRef<str>, V: AsRef<[u8]>> Headers for Vec<(N, V)> {
@@ -69,7 +69,7 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> Headers for Vec<(N, V)> {
         self.iter().rev().find(|(n, _)| n.as_ref() == name).map(|(_, value)| value.as_ref())
     }
 
-    fn each(&self, look: &mut dyn FnMut(&str, &[u8])) {
+    fn for_each(&self, look: &mut dyn FnMut(&str, &[u8])) {
         self.iter().for_each(|(name, value)| look(name.as_ref(), value.as_ref()));
     }
 }

@@ -37,7 +37,7 @@ use self::context::DeliveryContext;
 use self::lane::{LaneMap, Refusal};
 use self::overflow_reason::OverflowReason;
 use crate::definition::Endpoint;
-use crate::id::{Line, Place, RowKey};
+use crate::id::{Line, RecordPosition, RowKey};
 use crate::message_log::{CallStatus, LogEntry};
 use crate::receipt::Receipt;
 use crate::render::Message;
@@ -47,7 +47,7 @@ pub use self::config::{Config, DeliverySettingsError, durations};
 pub use self::lane::{LaneStatus, Takes};
 pub use self::lane_key::line_of;
 pub use self::metrics::describe_metrics;
-pub use self::policy::breaker::Phase;
+pub use self::policy::breaker::BreakerPhase;
 pub use self::recovered::Recovery;
 pub use self::throttle::SlotLease;
 pub use self::transport::tls::TlsSettingsError;
@@ -58,7 +58,7 @@ pub use self::write_count::WriteCount;
 ///
 /// # Errors
 /// When they can't be loaded. The text names the setting, its value and the fix.
-pub fn try_out(config: &Config) -> Result<(), TlsSettingsError> {
+pub fn check_certificate_authorities(config: &Config) -> Result<(), TlsSettingsError> {
     transport::tls::TlsConnectors::new(config).map(drop)
 }
 
@@ -75,7 +75,7 @@ pub enum StartError {
 pub struct Call {
     pub message: Message,
     /// The source record, for logs and dead letters.
-    pub place: Place,
+    pub source_position: RecordPosition,
     /// The record's Kafka timestamp, milliseconds since 1970: the start of the latency from append to 2xx.
     pub appended_ms: i64,
     pub receipt: Receipt,
@@ -86,11 +86,11 @@ pub struct Call {
     /// The call was read from the overflow log, where it can continue to wait.
     pub from_overflow: bool,
     /// When the call was first due to be sent, milliseconds since 1970.
-    pub offered_ms: i64,
-    pub step: WriteCount,
+    pub first_due_ms: i64,
+    pub write_count: WriteCount,
     /// The row that the call is about, if its webhook uses row order. The call is sent after all earlier calls about
     /// this row.
-    pub row: Option<RowKey>,
+    pub row_key: Option<RowKey>,
 }
 
 /// Approximate memory of a call in addition to its body, in bytes. Most of it is used while the call is written to a
@@ -103,14 +103,14 @@ pub enum Outcome {
     /// A 2xx response.
     Delivered,
     /// The last attempt failed, or no further attempt is allowed.
-    Exhausted { cause: Cause },
+    Exhausted { cause: FailureCause },
     /// The event or webhook was deleted or disabled before the call was delivered.
     Cancelled,
 }
 
 /// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cause {
+pub struct FailureCause {
     /// One of a closed set, for metrics: `status_5xx`, `timeout`, `connect`, `tls`, `refused_address` …
     pub class: &'static str,
     /// The HTTP status, if there was a response.
@@ -122,22 +122,22 @@ pub struct Cause {
 /// Receives the calls that leave their lanes. The methods are called by a lane's worker, so they must not block.
 pub trait CallSink: Send + Sync {
     /// The call has ended.
-    fn finished(&self, call: Call, outcome: Outcome);
+    fn finish(&self, call: Call, outcome: Outcome);
 
     /// Writes the call to a retry topic until `wait` has passed. The call must outlast this process. `cause` is why
     /// its last attempt failed, if one was made.
-    fn wait(&self, call: Call, wait: Duration, cause: Option<&Cause>);
+    fn write_retry(&self, call: Call, wait: Duration, cause: Option<&FailureCause>);
 
     /// Writes the call to the overflow log, in this line. It waits there until the endpoint works and has a place, or
     /// at most until `wait` has passed. Otherwise like [`Self::wait`].
-    fn overflow(&self, call: Call, line: Line, wait: Duration, cause: Option<&Cause>);
+    fn write_overflow(&self, call: Call, line: Line, wait: Duration, cause: Option<&FailureCause>);
 
     /// Reports an event at the endpoint of this call that operators should know.
-    fn tell(&self, call: &Call, endpoint: &str, news: &EndpointEvent<'_>);
+    fn report_endpoint_event(&self, call: &Call, endpoint: &str, news: &EndpointEvent<'_>);
 
     /// Max bytes of the response body that the message log keeps for an attempt, by status and attempt count. None if
     /// the message log wants no entry, so that none is prepared.
-    fn logs(&self, status: CallStatus, attempts: u32) -> Option<usize>;
+    fn logged_body_limit(&self, status: CallStatus, attempts: u32) -> Option<usize>;
 
     /// An attempt has ended, or a call has ended without one.
     fn log(&self, entry: LogEntry);
@@ -147,13 +147,13 @@ pub trait CallSink: Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub enum EndpointEvent<'n> {
     /// The endpoint has begun to fail.
-    Failing(&'n Cause),
+    Failing(&'n FailureCause),
     /// The endpoint works again, after this number of failed attempts in this time.
     Recovered { failures: u64, lasted: Duration },
     /// A call was dead-lettered.
-    Exhausted(&'n Cause),
+    Exhausted(&'n FailureCause),
     /// The endpoint answered 410, so its webhook is stopped.
-    Gone(&'n Cause),
+    Gone(&'n FailureCause),
 }
 
 /// Properties of the retry, overflow and row-order topics that lanes need.
@@ -184,8 +184,8 @@ const FULL_LANE_WAIT: Duration = Duration::from_millis(20);
 
 /// All lanes of an instance. Dropping it stops them without waiting for attempts under way.
 pub struct Lanes {
-    shared: Arc<DeliveryContext>,
-    map: Arc<LaneMap>,
+    context: Arc<DeliveryContext>,
+    lane_map: Arc<LaneMap>,
 }
 
 impl Lanes {
@@ -221,7 +221,7 @@ impl Lanes {
                 act(&map);
             }
         });
-        Ok(Arc::new(Self { shared, map }))
+        Ok(Arc::new(Self { context: shared, lane_map: map }))
     }
 
     /// Queues a call. Waits while too many calls are in memory over all endpoints. Waits for a full lane only while
@@ -230,12 +230,12 @@ impl Lanes {
     /// A call in row order is queued behind all earlier calls of its row. It waits for a full lane as long as the
     /// endpoint works; otherwise it is dead-lettered. Drops the call unsettled when the lanes are stopping.
     pub async fn send(&self, mut call: Call) {
-        self.shared.capacity().await;
-        while let Some(lane) = self.map.lane(&call) {
+        self.context.capacity().await;
+        while let Some(lane) = self.lane_map.lane(&call) {
             let back = match lane.push(call) {
                 Ok(()) => return,
                 Err(Refusal::Full(back)) => self.send_when_freed(&lane, back).await,
-                Err(refusal) => self.refused(&lane, refusal),
+                Err(refusal) => self.handle_refusal(&lane, refusal),
             };
             match back {
                 Some(back) => call = back,
@@ -255,16 +255,16 @@ impl Lanes {
                 let _ = timeout(FULL_LANE_WAIT, freed).await;
                 Some(back)
             }
-            Err(refusal) => self.refused(lane, refusal),
+            Err(refusal) => self.handle_refusal(lane, refusal),
         }
     }
 
     /// Queues a call from a retry topic. A call that its lane does not take is deferred to the overflow log.
-    pub async fn resume(&self, mut call: Call) {
-        self.shared.capacity().await;
-        while let Some(lane) = self.map.lane(&call) {
+    pub async fn send_retried(&self, mut call: Call) {
+        self.context.capacity().await;
+        while let Some(lane) = self.lane_map.lane(&call) {
             let Err(refusal) = lane.push(call) else { return };
-            match self.refused(&lane, refusal) {
+            match self.handle_refusal(&lane, refusal) {
                 Some(back) => call = back,
                 None => return,
             }
@@ -276,12 +276,12 @@ impl Lanes {
     /// # Errors
     /// The call, when its lane has no place for it.
     pub fn offer(&self, mut call: Call) -> Result<(), Box<Call>> {
-        while let Some(lane) = self.map.lane(&call) {
-            self.map.claim_line(&lane);
+        while let Some(lane) = self.lane_map.lane(&call) {
+            self.lane_map.claim_line(&lane);
             match lane.push(call) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Closed(back)) => {
-                    self.map.forget(&lane);
+                    self.lane_map.forget(&lane);
                     call = back;
                 }
                 Err(refusal) => return Err(refusal.into_call().into()),
@@ -292,60 +292,60 @@ impl Lanes {
 
     /// The line of the overflow log in which a call waits, by the current settings of its webhook.
     pub fn line(&self, call: &Call) -> Line {
-        self.shared.line(call)
+        self.context.line(call)
     }
 
     /// Dead-letters a call from the overflow log if its endpoint has failed for longer than the call's retry schedule
     /// lasts. Returns any other call.
-    pub fn review(&self, call: Call) -> Option<Box<Call>> {
-        let trouble = self.map.known_lane(&call).and_then(|lane| lane.trouble());
-        self.shared.dead_letter_if_expired(call, trouble.as_ref()).map(Box::new)
+    pub fn dead_letter_if_expired(&self, call: Call) -> Option<Box<Call>> {
+        let trouble = self.lane_map.known_lane(&call).and_then(|lane| lane.trouble());
+        self.context.dead_letter_if_expired(call, trouble.as_ref()).map(Box::new)
     }
 
     /// How many calls that wait in a line of the overflow log may be offered now.
     pub fn takes(&self, line: Line) -> Takes {
-        let takes = self.map.takes(line);
-        let has_room = self.shared.in_flight() < self.shared.config.max_calls;
+        let takes = self.lane_map.takes(line);
+        let has_room = self.context.in_flight() < self.context.config.max_calls;
         Takes { calls: if has_room { takes.calls } else { 0 }, ..takes }
     }
 
     /// The status of each lane that has calls, or whose endpoint failed less than an hour ago.
     pub fn statuses(&self) -> Vec<LaneStatus> {
-        self.map.statuses()
+        self.lane_map.statuses()
     }
 
     /// Lets the next call of a line pass to its endpoint, although its breaker is open.
     pub fn probe_now(&self, line: Line) {
-        self.map.probe_now(line);
+        self.lane_map.probe_now(line);
     }
 
     /// Takes the endpoints that have recovered since the previous call of this method.
     pub fn take_recovered(&self) -> Vec<Recovery> {
-        self.shared.recovered.take()
+        self.context.recovered.take()
     }
 
     /// Registers a partition of the overflow log as owned by this instance, and with it a share of the calls of
     /// throttled webhooks. The share lasts as long as the returned lease.
-    pub fn own(&self, partition: i32) -> SlotLease {
-        self.shared.throttle.own(partition, since_1970())
+    pub fn lease_slots(&self, partition: i32) -> SlotLease {
+        self.context.throttle.acquire_partition(partition, since_1970())
     }
 
     /// Registers a partition of the row-order topic, for throttled webhooks with row order. Otherwise like
     /// [`Self::own`].
-    pub fn own_in_order(&self, partition: i32) -> SlotLease {
-        self.shared.row_order.throttle.own(partition, since_1970())
+    pub fn lease_row_order_slots(&self, partition: i32) -> SlotLease {
+        self.context.row_order.throttle.acquire_partition(partition, since_1970())
     }
 
     /// Returns a call that another lane may take. Defers or dead-letters any other.
-    fn refused(&self, lane: &Arc<lane::Lane>, refusal: Refusal) -> Option<Call> {
+    fn handle_refusal(&self, lane: &Arc<lane::Lane>, refusal: Refusal) -> Option<Call> {
         match refusal {
             Refusal::Closed(call) => {
                 // The lane has just ended because it had no calls: a new one replaces it.
-                self.map.forget(lane);
+                self.lane_map.forget(lane);
                 return Some(call);
             }
-            Refusal::Full(call) | Refusal::Slow(call) => self.shared.defer(call, OverflowReason::Full),
-            Refusal::Failing(call, trouble) => self.shared.defer(call, OverflowReason::Failing(trouble)),
+            Refusal::Full(call) | Refusal::Slow(call) => self.context.defer(call, OverflowReason::Full),
+            Refusal::Failing(call, trouble) => self.context.defer(call, OverflowReason::Failing(trouble)),
             Refusal::DeadLetter(call, cause) => lane.dead_letter(call, cause),
         }
         None
@@ -354,26 +354,26 @@ impl Lanes {
     /// Starts no further attempt. Returns when the attempts under way have ended. Calls that are still queued are
     /// dropped unsettled.
     pub async fn stop(&self) {
-        self.map.stop();
-        self.shared.empty().await;
+        self.lane_map.stop();
+        self.context.wait_until_empty().await;
     }
 
     /// Calls in memory: queued, waiting for a retry or under way.
     pub fn in_flight(&self) -> usize {
-        self.shared.in_flight()
+        self.context.in_flight()
     }
 }
 
 impl Drop for Lanes {
     fn drop(&mut self) {
-        self.map.stop();
+        self.lane_map.stop();
     }
 }
 
 impl Call {
     /// The row that the call is about. A call without row order is alone in its row.
     fn row(&self) -> RowKey {
-        self.row.unwrap_or_else(|| RowKey::alone(self.message.call))
+        self.row_key.unwrap_or_else(|| RowKey::for_call(self.message.call_id))
     }
 }
 

@@ -28,7 +28,7 @@ use crate::config::{self, Config};
 use crate::kafka::KafkaError;
 use crate::lifecycle::Signals;
 use crate::render::MAX_MESSAGE_BYTES;
-use crate::source::Left;
+use crate::source::LeaveResult;
 use crate::telemetry::{self, LogLevel, Metrics, MetricsError};
 
 pub use self::definitions::SampleError;
@@ -71,7 +71,7 @@ pub enum Error {
     #[error(transparent)]
     App(#[from] app::Error),
     #[error("Outhook stopped unexpectedly, with {} records not settled", .0.unsettled)]
-    StoppedEarly(Left),
+    StoppedEarly(LeaveResult),
     #[error("can't produce the sample changes: {0}")]
     Feed(KafkaError),
     #[error("can't listen for signals: {0}")]
@@ -165,7 +165,7 @@ async fn play(mut show: Show, feed: Feed, mut instance: Instance, options: &Opti
             _ = signals.next() => Ok(None),
         }
     };
-    let clean = show.during(ended).await??.is_some_and(|left| left.unsettled == 0 && left.committed);
+    let clean = show.during(ended).await??.is_some_and(|left| left.unsettled == 0 && left.all_committed);
     Ok(show.end(fed_for, clean, options.rate > 0)?)
 }
 
@@ -178,7 +178,7 @@ async fn all_came(oracle: &Mutex<Oracle>) {
 
 /// The running instance of the checked program.
 struct Instance {
-    task: JoinHandle<Result<Left, app::Error>>,
+    task: JoinHandle<Result<LeaveResult, app::Error>>,
     /// Requests a stop, also on drop.
     stop: DropGuard,
 }
@@ -191,7 +191,7 @@ impl Instance {
         let stop = stopping.clone().drop_guard();
         let mut task = tokio::spawn(app.run(stopping.cancelled_owned()));
         let mut looks = interval(LOOK);
-        while !readiness.missing().is_empty() {
+        while !readiness.unmet_conditions().is_empty() {
             tokio::select! {
                 _ = looks.tick() => {}
                 ended = &mut task => return Err(Error::ended(ended)),
@@ -200,7 +200,7 @@ impl Instance {
         Ok(Self { task, stop })
     }
 
-    async fn stop(self) -> Result<Left, app::Error> {
+    async fn stop(self) -> Result<LeaveResult, app::Error> {
         drop(self.stop);
         self.task.await.expect(NO_PANIC)
     }
@@ -208,7 +208,7 @@ impl Instance {
 
 impl Error {
     /// The instance ended without a request to stop.
-    fn ended(ended: Result<Result<Left, app::Error>, JoinError>) -> Self {
+    fn ended(ended: Result<Result<LeaveResult, app::Error>, JoinError>) -> Self {
         ended.expect(NO_PANIC).map_or_else(Error::App, Error::StoppedEarly)
     }
 }

@@ -18,22 +18,23 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use self::orders::Orders;
+use self::orders::RetryOrders;
 use crate::deliver::{Lanes, Recovery};
 use crate::id::Line;
 
-pub use self::group::{EndpointStatus, Group, SILENT_MS};
-pub use self::orders::Forward;
+pub use self::group::{EndpointStatus, GroupStatus, MAX_REPORT_AGE_MS};
+pub use self::orders::EarlySendWindow;
 pub use self::report::{
-    BreakerStatus, EndpointsReport, InvalidRecord, ORDER_PREFIX, OVERFLOW, REPORT_PREFIX, RetryOrder, WaitingCalls,
+    BreakerStatus, EndpointsReport, InvalidRecord, ORDER_PREFIX, OVERFLOW_PLACE, REPORT_PREFIX, RetryOrder,
+    WaitingCalls,
 };
 
 /// Max orders that wait to be written. Writing takes only a moment while Kafka accepts records.
-const MOST_ORDERS: usize = 10_000;
+const MAX_UNWRITTEN_ORDERS: usize = 10_000;
 
 /// A record for the stats topic.
 #[derive(Debug, Clone)]
-pub struct Unwritten {
+pub struct StatsTopicRecord {
     pub key: String,
     pub value: String,
 }
@@ -42,12 +43,12 @@ pub struct Unwritten {
 #[derive(Default)]
 pub struct Endpoints {
     /// Key of this run's reports.
-    run: String,
+    run_id: String,
     lanes: Option<Arc<Lanes>>,
-    orders: Orders,
-    state: Mutex<State>,
+    orders: RetryOrders,
+    state: Mutex<EndpointsState>,
     /// The last reports of all instances, including this one.
-    group: Mutex<Group>,
+    group: Mutex<GroupStatus>,
 }
 
 /// An order was refused: too many orders wait to be written.
@@ -55,9 +56,9 @@ pub struct Endpoints {
 pub struct TooManyOrders;
 
 #[derive(Default)]
-struct State {
+struct EndpointsState {
     /// Waiting calls in each partition that this instance reads, by label of the topic and partition.
-    waiting: BTreeMap<(Arc<str>, i32), Vec<LineWaits>>,
+    waiting: BTreeMap<(Arc<str>, i32), Vec<LineWaitingCalls>>,
     /// The last report was not empty, so the next one is due even if it is empty.
     has_reported: bool,
     /// The orders that are not written to the topic yet, by line.
@@ -67,7 +68,7 @@ struct State {
 impl Endpoints {
     /// Creates the endpoints of these lanes.
     pub fn new(lanes: Arc<Lanes>) -> Arc<Self> {
-        Arc::new(Self { run: Uuid::new_v4().to_string(), lanes: Some(lanes), ..Self::default() })
+        Arc::new(Self { run_id: Uuid::new_v4().to_string(), lanes: Some(lanes), ..Self::default() })
     }
 
     /// Creates the report of the calls that wait in a partition. It counts until it is dropped. `topic_label` is
@@ -78,34 +79,34 @@ impl Endpoints {
 
     /// The report to write to the topic now, if there is one. At a stop the lanes have ended, so the last report is
     /// empty.
-    pub fn unwritten_report(&self, now_ms: i64) -> Option<Unwritten> {
+    pub fn unwritten_report(&self, now_ms: i64) -> Option<StatsTopicRecord> {
         let statuses = self.lanes.as_ref().map(|lanes| lanes.statuses()).unwrap_or_default();
         let mut state = self.state();
         let report = EndpointsReport::of(statuses, state.waiting_calls(), now_ms);
         let has_some = !report.is_empty();
         let had_some = std::mem::replace(&mut state.has_reported, has_some);
-        (has_some || had_some).then(|| report.record(&self.run))
+        (has_some || had_some).then(|| report.record(&self.run_id))
     }
 
     /// Applies an order from the topic. `key` is the part after [`ORDER_PREFIX`].
     ///
     /// # Errors
     /// When the record is not an order.
-    pub fn learn_order(&self, key: &str, value: &[u8], now_ms: i64) -> Result<(), InvalidRecord> {
+    pub fn apply_order(&self, key: &str, value: &[u8], now_ms: i64) -> Result<(), InvalidRecord> {
         let order = RetryOrder::read(key, value)?;
         // An order from a clock that is ahead would cover calls that are not written yet, so they would never wait.
-        self.carry_out(RetryOrder { at_ms: order.at_ms.min(now_ms), ..order });
+        self.execute_order(RetryOrder { at_ms: order.at_ms.min(now_ms), ..order });
         Ok(())
     }
 
     /// Applies an instance's report from the topic. `key` is the part after [`REPORT_PREFIX`]. A report that a newer
     /// version wrote in another format is ignored.
-    pub fn learn_report(&self, key: &str, value: &[u8], now_ms: i64) {
+    pub fn apply_report(&self, key: &str, value: &[u8], now_ms: i64) {
         if let Ok(report) = EndpointsReport::read(value) {
             let mut group = self.group();
-            group.learn_report(key, report);
+            group.apply_report(key, report);
             // The topic has reports of runs that ended long ago.
-            group.forget_silent(now_ms);
+            group.drop_silent(now_ms);
         }
     }
 
@@ -121,15 +122,15 @@ impl Endpoints {
     /// When too many orders wait to be written. Then none of these is accepted.
     pub fn order(&self, lines: &[Line], now_ms: i64) -> Result<(), TooManyOrders> {
         let wanted = lines.iter().filter(|line| !self.orders.is_recent(**line, now_ms));
-        let orders: Vec<_> = wanted.map(|line| RetryOrder::of_all(*line, now_ms)).collect();
+        let orders: Vec<_> = wanted.map(|line| RetryOrder::for_all_calls(*line, now_ms)).collect();
         {
             let mut state = self.state();
-            if state.unwritten_orders.len() + orders.len() > MOST_ORDERS {
+            if state.unwritten_orders.len() + orders.len() > MAX_UNWRITTEN_ORDERS {
                 return Err(TooManyOrders);
             }
-            orders.iter().for_each(|order| state.write_later(*order));
+            orders.iter().for_each(|order| state.queue_order(*order));
         }
-        orders.into_iter().for_each(|order| self.carry_out(order));
+        orders.into_iter().for_each(|order| self.execute_order(order));
         Ok(())
     }
 
@@ -137,47 +138,47 @@ impl Endpoints {
     /// were written during its outage, anywhere in the group, need not wait until they are due.
     pub fn take_unwritten_orders(&self, now_ms: i64) -> Vec<RetryOrder> {
         let recovered = self.lanes.as_ref().map(|lanes| lanes.take_recovered()).unwrap_or_default();
-        for Recovery { line, began, ended } in recovered {
+        for Recovery { line, began_ago: began, ended_ago: ended } in recovered {
             let ago = |time: Duration| now_ms - i64::try_from(time.as_millis()).unwrap_or(0);
             // Another instance may have deferred calls before this one had any for the endpoint.
             let elsewhere = self.group().outage_since_ms(line, now_ms).unwrap_or(i64::MAX);
-            let order = RetryOrder::of_outage(line, ago(began).min(elsewhere)..=ago(ended));
-            self.carry_out(RetryOrder { at_ms: order.at_ms.min(now_ms), ..order });
-            self.state().write_later(order);
+            let order = RetryOrder::for_outage(line, ago(began).min(elsewhere)..=ago(ended));
+            self.execute_order(RetryOrder { at_ms: order.at_ms.min(now_ms), ..order });
+            self.state().queue_order(order);
         }
         std::mem::take(&mut self.state().unwritten_orders).into_values().collect()
     }
 
     /// Queues an order again that the topic did not take.
-    pub fn order_failed(&self, order: RetryOrder) {
-        self.state().write_later(order);
+    pub fn requeue_order(&self, order: RetryOrder) {
+        self.state().queue_order(order);
     }
 
     /// Removes orders that are long done, and reports of instances that are gone.
-    pub fn forget_old(&self, now_ms: i64) {
-        self.orders.forget_old(now_ms);
-        self.group().forget_silent(now_ms);
+    pub fn drop_old(&self, now_ms: i64) {
+        self.orders.drop_old(now_ms);
+        self.group().drop_silent(now_ms);
     }
 
-    fn carry_out(&self, order: RetryOrder) {
-        let is_news = self.orders.learn(order);
+    fn execute_order(&self, order: RetryOrder) {
+        let is_news = self.orders.merge(order);
         if let Some(lanes) = self.lanes.as_ref().filter(|_| is_news) {
             lanes.probe_now(order.line);
         }
     }
 
-    fn group(&self) -> MutexGuard<'_, Group> {
+    fn group(&self) -> MutexGuard<'_, GroupStatus> {
         self.group.lock()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, EndpointsState> {
         self.state.lock()
     }
 }
 
-impl State {
+impl EndpointsState {
     /// Queues an order for the topic, merged with an unwritten order of the same line.
-    fn write_later(&mut self, order: RetryOrder) {
+    fn queue_order(&mut self, order: RetryOrder) {
         let one = self.unwritten_orders.entry(order.line).or_insert(order);
         (one.from_ms, one.at_ms) = (one.from_ms.min(order.from_ms), one.at_ms.max(order.at_ms));
     }
@@ -187,11 +188,11 @@ impl State {
         let mut sums = HashMap::new();
         for ((topic_label, _), waiting) in &self.waiting {
             for waiting in waiting {
-                let sum = sums.entry((waiting.line, topic_label)).or_insert(LineWaits { calls: 0, ..*waiting });
+                let sum = sums.entry((waiting.line, topic_label)).or_insert(LineWaitingCalls { calls: 0, ..*waiting });
                 (sum.calls, sum.oldest_ms) = (sum.calls + waiting.calls, sum.oldest_ms.min(waiting.oldest_ms));
             }
         }
-        let of = |((line, topic_label), sum): ((Line, &Arc<str>), LineWaits)| WaitingCalls {
+        let of = |((line, topic_label), sum): ((Line, &Arc<str>), LineWaitingCalls)| WaitingCalls {
             line,
             topic_label: topic_label.to_string(),
             calls: sum.calls,
@@ -209,7 +210,7 @@ pub struct PartitionReport {
 
 /// The calls of a line that wait in one partition.
 #[derive(Debug, Clone, Copy)]
-pub struct LineWaits {
+pub struct LineWaitingCalls {
     pub line: Line,
     pub calls: usize,
     /// When the oldest of them was written there, milliseconds since 1970.
@@ -217,13 +218,13 @@ pub struct LineWaits {
 }
 
 impl PartitionReport {
-    pub fn tell(&self, waiting: Vec<LineWaits>) {
+    pub fn update(&self, waiting: Vec<LineWaitingCalls>) {
         self.endpoints.state().waiting.insert(self.partition.clone(), waiting);
     }
 
     /// The calls of this line that may be sent before they are due.
-    pub fn forward(&self, line: Line) -> Forward {
-        self.endpoints.orders.forward(line)
+    pub fn early_send_window(&self, line: Line) -> EarlySendWindow {
+        self.endpoints.orders.early_send_window(line)
     }
 
     /// [`OVERFLOW`], or the delay of the retry topic.

@@ -180,13 +180,13 @@ impl fmt::Display for CallId {
 
 /// The place of a record in Kafka.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Place {
+pub struct RecordPosition {
     pub topic: Arc<str>,
     pub partition: i32,
     pub offset: i64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for RecordPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "topic {} partition {} offset {}", self.topic, self.partition, self.offset)
     }
@@ -230,7 +230,7 @@ pub struct RowKey(u64);
 impl RowKey {
     /// The row of a record with this key. All records without a key of a partition count as one row, because any of
     /// them may be about the same row.
-    pub fn of(webhook: WebhookId, place: &Place, key: Option<&[u8]>) -> Self {
+    pub fn of(webhook: WebhookId, place: &RecordPosition, key: Option<&[u8]>) -> Self {
         let mut text = format!("{webhook}/{}/{}/", place.topic, place.partition).into_bytes();
         text.extend_from_slice(key.unwrap_or_default());
         let mut first = [0; 8];
@@ -239,7 +239,7 @@ impl RowKey {
     }
 
     /// A row of this call alone.
-    pub fn alone(call: CallId) -> Self {
+    pub fn for_call(call: CallId) -> Self {
         Self(call.0.as_u64_pair().0)
     }
 
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_row_is_its_webhooks_and_its_partitions_and_stays_the_same() {
         let row = |webhook: &str, partition, key: &[u8]| {
-            let place = Place { topic: "changes".into(), partition, offset: 7 };
+            let place = RecordPosition { topic: "changes".into(), partition, offset: 7 };
             RowKey::of(webhook.parse().unwrap(), &place, Some(key)).to_string()
         };
         assert_eq!(row("abc123", 3, b"k"), "764d972ddc85a145");

@@ -14,7 +14,7 @@ pub struct Readiness {
 #[derive(Debug)]
 struct ConditionState {
     name: String,
-    holds: AtomicBool,
+    is_met: AtomicBool,
 }
 
 /// A condition of readiness. It does not hold until it is set.
@@ -28,19 +28,19 @@ impl Readiness {
     }
 
     /// Adds an unmet condition. It is removed when the returned value is dropped.
-    pub fn lacks(&self, name: String) -> UnmetCondition {
-        UnmetCondition { readiness: self.clone(), named: self.add(name) }
+    pub fn add_unmet(&self, name: String) -> UnmetCondition {
+        UnmetCondition { readiness: self.clone(), state: self.add(name) }
     }
 
     /// The names of conditions that do not hold. The instance is ready if there are none.
-    pub fn missing(&self) -> Vec<String> {
+    pub fn unmet_conditions(&self) -> Vec<String> {
         let conditions = self.lock();
-        let missing = conditions.iter().filter(|named| !named.holds.load(Ordering::Acquire));
+        let missing = conditions.iter().filter(|named| !named.is_met.load(Ordering::Acquire));
         missing.map(|named| named.name.clone()).collect()
     }
 
     fn add(&self, name: String) -> Arc<ConditionState> {
-        let named = Arc::new(ConditionState { name, holds: AtomicBool::new(false) });
+        let named = Arc::new(ConditionState { name, is_met: AtomicBool::new(false) });
         self.lock().push(named.clone());
         named
     }
@@ -55,18 +55,18 @@ impl Readiness {
 #[derive(Debug)]
 pub struct UnmetCondition {
     readiness: Readiness,
-    named: Arc<ConditionState>,
+    state: Arc<ConditionState>,
 }
 
 impl Drop for UnmetCondition {
     fn drop(&mut self) {
-        self.readiness.lock().retain(|named| !Arc::ptr_eq(named, &self.named));
+        self.readiness.lock().retain(|named| !Arc::ptr_eq(named, &self.state));
     }
 }
 
 impl Condition {
     pub fn set(&self, holds: bool) {
-        self.0.holds.store(holds, Ordering::Release);
+        self.0.is_met.store(holds, Ordering::Release);
     }
 }
 
@@ -145,21 +145,21 @@ mod tests {
         let readiness = Readiness::default();
         let definitions = readiness.condition("definitions caught up");
         let partitions = readiness.condition("partitions assigned");
-        assert_eq!(readiness.missing(), ["definitions caught up", "partitions assigned"]);
+        assert_eq!(readiness.unmet_conditions(), ["definitions caught up", "partitions assigned"]);
         definitions.set(true);
-        assert_eq!(readiness.clone().missing(), ["partitions assigned"]);
+        assert_eq!(readiness.clone().unmet_conditions(), ["partitions assigned"]);
         partitions.set(true);
-        assert!(readiness.missing().is_empty());
+        assert!(readiness.unmet_conditions().is_empty());
         partitions.set(false);
-        assert_eq!(readiness.missing(), ["partitions assigned"]);
+        assert_eq!(readiness.unmet_conditions(), ["partitions assigned"]);
     }
 
     #[test]
     fn what_is_lacking_is_named_as_long_as_it_is() {
         let readiness = Readiness::default();
-        let lack = readiness.lacks("records readable at orders/3 offset 42".to_owned());
-        assert_eq!(readiness.missing(), ["records readable at orders/3 offset 42"]);
+        let lack = readiness.add_unmet("records readable at orders/3 offset 42".to_owned());
+        assert_eq!(readiness.unmet_conditions(), ["records readable at orders/3 offset 42"]);
         drop(lack);
-        assert!(readiness.missing().is_empty());
+        assert!(readiness.unmet_conditions().is_empty());
     }
 }

@@ -14,5 +14,5 @@ mod tests;
 
 pub use self::changed::Comparison;
 pub use self::explain::{EventVerdict, FiringReason, Reason, explain};
-pub use self::index::{End, Index};
+pub use self::index::{Index, TopicEnd};
 pub use self::table::TableRules;

@@ -13,7 +13,7 @@ mod tests;
 mod writer;
 
 pub use self::config::{Config, MessageLogLevel, MessageLogSettingsError};
-pub use self::entry::{Attempt, CallStatus, LogEntry, Statuses, UnknownStatus, newest_of_calls, oldest_first};
+pub use self::entry::{Attempt, CallStatus, LogEntry, StatusFilter, UnknownStatus, newest_per_call, oldest_first};
 pub use self::filter::EntryFilter;
-pub use self::reading::{MessageLog, Origin};
+pub use self::reading::{MessageLogReader, MessageOrigin};
 pub use self::writer::{LogWriter, StartError, client, describe_metrics};

@@ -9,13 +9,13 @@ use crate::deliver::{CALL_BYTES, Call, Lanes, WriteCount};
 use crate::matching::Index;
 use crate::receipt::{Budget, Receipt};
 use crate::render::{Message, Renderer};
-use crate::settle::Settle;
-use crate::source::{Handler, Record, Unreadable};
+use crate::settle::Settler;
+use crate::source::{Handler, Record, UnreadableRange};
 use crate::time::now_ms;
 
 pub use self::call_definitions::CallDefinitions;
 pub use self::counters::{Counters, describe_metrics};
-pub use self::replay::{ReplayStages, Replayed};
+pub use self::replay::{ReplayStages, ReplayedMessage};
 pub use self::retry_handler::{RetryHandler, RetrySource};
 pub use self::row_order::RowOrderHandler;
 
@@ -32,14 +32,14 @@ mod stored_calls;
 /// record to record.
 pub struct Pipeline {
     pub decoder: Decoder,
-    pub lookout: Sampler,
+    pub sampler: Sampler,
     pub index: Arc<Index>,
     pub renderer: Renderer,
     pub lanes: Arc<Lanes>,
-    pub settle: Arc<Settle>,
+    pub settler: Arc<Settler>,
     pub budget: Arc<Budget>,
     pub counters: Counters,
-    pub fired: Vec<u32>,
+    pub match_buffer: Vec<u32>,
 }
 
 impl Handler for Pipeline {
@@ -48,36 +48,36 @@ impl Handler for Pipeline {
         let change = match self.decoder.decode(&input) {
             Ok(Decoded::Change(change)) => change,
             Ok(Decoded::Ignored(kind)) => {
-                self.counters.ignored(kind);
+                self.counters.count_ignored(kind);
                 return receipt.settle();
             }
             Err(reason) => {
                 self.counters.decode_failed(record.topic());
-                self.settle.undecodable(&input, &reason, &receipt);
+                self.settler.dead_letter_undecodable(&input, &reason, &receipt);
                 return receipt.settle();
             }
         };
         self.counters.row_change(&input, &change);
-        self.lookout.note(&input, &change);
+        self.sampler.scan_if_due(&input, &change);
         let Some(rules) = self.index.rules(&change.account, &change.table) else { return receipt.settle() };
         self.counters.row_change_with_rules(&change);
-        for rule in rules.matches(&change, &mut self.fired) {
+        for rule in rules.matches(&change, &mut self.match_buffer) {
             self.counters.matches.increment(1);
             let mut messages = self.renderer.render(rule, &change);
             while let Some(message) = messages.next() {
                 match message {
                     Ok(message) => {
-                        self.budget.room().await;
+                        self.budget.wait_for_capacity().await;
                         let share = receipt.share(message.body.len() + CALL_BYTES);
-                        rule.live.counts().message_to(message.endpoint);
+                        rule.event_state.counters().count_message(message.endpoint);
                         let call = call(&record, message, share);
-                        if let Some(call) = ordering::write_if_ordered(&self.settle, call).await {
+                        if let Some(call) = ordering::write_if_ordered(&self.settler, call).await {
                             self.lanes.send(call).await;
                         }
                     }
                     Err(error) => {
                         let message = messages.id();
-                        self.settle.too_large(&input, rule, message, &error, &receipt);
+                        self.settler.dead_letter_too_large(&input, rule, message, &error, &receipt);
                     }
                 }
             }
@@ -85,14 +85,18 @@ impl Handler for Pipeline {
         receipt.settle();
     }
 
-    fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
-        dead_letter_unreadable(&self.settle, offsets, receipt);
+    fn dead_letter_unreadable(&mut self, offsets: &UnreadableRange, receipt: Receipt) {
+        dead_letter_unreadable(&self.settler, offsets, receipt);
     }
 }
 
 /// Dead-letters offsets that can't be read.
-fn dead_letter_unreadable(settle: &Settle, Unreadable { place, last, cause }: &Unreadable, receipt: Receipt) {
-    settle.unreadable(place, *last, cause, &receipt);
+fn dead_letter_unreadable(
+    settle: &Settler,
+    UnreadableRange { first: place, last_offset: last, cause }: &UnreadableRange,
+    receipt: Receipt,
+) {
+    settle.dead_letter_unreadable(place, *last, cause, &receipt);
     receipt.settle();
 }
 
@@ -109,19 +113,19 @@ fn input<'a>(record: &'a Record<'a>) -> Input<'a> {
 }
 
 fn call(record: &Record<'_>, message: Message, receipt: Receipt) -> Call {
-    let (place, appended_ms) = (record.place(), record.timestamp_ms());
+    let (place, appended_ms) = (record.position(), record.timestamp_ms());
     let offered_ms = now_ms();
     let row = ordering::row(&message.target, &place, record.key());
     Call {
         message,
-        place,
+        source_position: place,
         appended_ms,
         receipt,
         attempts: 0,
         deferrals: 0,
-        offered_ms,
-        step: WriteCount::FIRST,
-        row,
+        first_due_ms: offered_ms,
+        write_count: WriteCount::FIRST,
+        row_key: row,
         from_overflow: false,
     }
 }
@@ -131,7 +135,7 @@ impl Headers for Record<'_> {
         self.header(name)
     }
 
-    fn each(&self, look: &mut dyn FnMut(&str, &[u8])) {
+    fn for_each(&self, look: &mut dyn FnMut(&str, &[u8])) {
         self.headers().for_each(|(name, value)| look(name, value));
     }
 }

@@ -16,18 +16,18 @@ use tokio::sync::Notify;
 pub struct Budget {
     limit: u64,
     used: AtomicU64,
-    freed: Notify,
+    bytes_freed: Notify,
 }
 
 impl Budget {
     pub fn new(limit_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { limit: limit_bytes, used: AtomicU64::new(0), freed: Notify::new() })
+        Arc::new(Self { limit: limit_bytes, used: AtomicU64::new(0), bytes_freed: Notify::new() })
     }
 
     /// Waits until less than the limit is in use.
-    pub async fn room(&self) {
+    pub async fn wait_for_capacity(&self) {
         while self.used() >= self.limit {
-            let freed = self.freed.notified();
+            let freed = self.bytes_freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
             if self.used() < self.limit {
@@ -48,19 +48,19 @@ impl Budget {
 
     /// Whether a holder of `bytes` has more than its fair part: a quarter of the unused budget, while more than half
     /// of the limit is in use. So some budget remains for all others, even if many holders keep their bytes for long.
-    fn is_crowded_by(&self, bytes: u64) -> bool {
+    fn exceeds_fair_share(&self, bytes: u64) -> bool {
         let used = self.used();
         used > self.limit / 2 && bytes > self.limit.saturating_sub(used) / 4
     }
 
-    fn take(&self, bytes: u64) {
+    fn charge(&self, bytes: u64) {
         self.used.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    fn give_back(&self, bytes: u64) {
+    fn release(&self, bytes: u64) {
         let before = self.used.fetch_sub(bytes, Ordering::AcqRel);
         if before >= self.limit && before - bytes < self.limit {
-            self.freed.notify_waiters();
+            self.bytes_freed.notify_waiters();
         }
     }
 }
@@ -84,7 +84,7 @@ pub trait ReceiptTracker: Send + Sync {
 /// A share of one record's entry in the ledger of its partition, with the bytes that its message holds.
 #[must_use = "a receipt that is dropped leaves its record uncommitted"]
 pub struct Receipt {
-    book: Arc<dyn ReceiptTracker>,
+    tracker: Arc<dyn ReceiptTracker>,
     budget: Arc<Budget>,
     entry: u64,
     bytes: u64,
@@ -94,15 +94,15 @@ pub struct Receipt {
 impl Receipt {
     /// The first share of an entry that the tracker has just opened.
     pub fn open(book: Arc<dyn ReceiptTracker>, entry: u64, budget: Arc<Budget>) -> Self {
-        Self { book, budget, entry, bytes: 0, settled: false }
+        Self { tracker: book, budget, entry, bytes: 0, settled: false }
     }
 
     /// Adds a share to the same entry and charges `bytes` to the budget.
     pub fn share(&self, bytes: usize) -> Receipt {
-        self.book.add_share(self.entry);
-        self.budget.take(bytes as u64);
+        self.tracker.add_share(self.entry);
+        self.budget.charge(bytes as u64);
         Receipt {
-            book: self.book.clone(),
+            tracker: self.tracker.clone(),
             budget: self.budget.clone(),
             entry: self.entry,
             bytes: bytes as u64,
@@ -111,41 +111,41 @@ impl Receipt {
     }
 
     /// Whether its bytes, plus `others` that wait for the same, are more than a fair part of the remaining memory.
-    pub fn crowds_memory(&self, others: usize) -> bool {
-        self.budget.is_crowded_by(self.bytes + others as u64)
+    pub fn exceeds_fair_share(&self, others: usize) -> bool {
+        self.budget.exceeds_fair_share(self.bytes + others as u64)
     }
 
     /// Whether another instance reads its partition now, or may read it.
     pub fn is_revoked(&self) -> bool {
-        self.book.is_revoked()
+        self.tracker.is_revoked()
     }
 
     /// Whether its partition is being drained.
     pub fn is_draining(&self) -> bool {
-        self.book.is_draining()
+        self.tracker.is_draining()
     }
 
     /// Returns the only share of its record without a result: the record continues to wait in its topic and is read
     /// again later. The bytes return to the budget.
     pub fn put_back(mut self) {
         self.settled = true;
-        self.book.put_back(self.entry);
+        self.tracker.put_back(self.entry);
     }
 
     /// Settles this share: nothing remains to be done for it.
     pub fn settle(mut self) {
         self.settled = true;
-        self.book.settle_share(self.entry);
+        self.tracker.settle_share(self.entry);
     }
 }
 
 impl Drop for Receipt {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            self.budget.give_back(self.bytes);
+            self.budget.release(self.bytes);
         }
         if !self.settled {
-            self.book.abandon_share(self.entry);
+            self.tracker.abandon_share(self.entry);
         }
     }
 }

@@ -8,8 +8,8 @@ pub mod replay;
 mod resend;
 mod retry_topic_producer;
 
-pub use self::redrive::{Outcomes, Redrive, RedriveOptions, Skipped};
+pub use self::redrive::{RedriveOptions, RedriveOutcomes, Redriver, SkipReason};
 pub use self::redrive_markers::RedriveMarkers;
 pub use self::redrive_plan::RedrivePlan;
-pub use self::resend::{NotResent, Resend};
+pub use self::resend::{ResendError, Resender};
 pub use self::retry_topic_producer::{RetryTopicProducer, UnacknowledgedCall};

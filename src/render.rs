@@ -17,23 +17,23 @@ use bytes::Bytes;
 
 pub use self::attachment::{AttachmentUrl, BadAttachmentUrl};
 use self::body::BodyWriter;
-use self::identity::Namer;
+use self::identity::IdGenerator;
 pub use self::identity::message_id;
-pub use self::preview::{NoPreview, preview};
+pub use self::preview::{SamplePreviewError, preview};
 
 use crate::decode::{EventDate, RowChange, Sequence};
 use crate::id::{CallId, EventId, MessageId};
-use crate::rules::{Live, Rule, Target};
+use crate::rules::{EventState, Rule, Target};
 
 /// The message of one match to one URL. It borrows nothing from the record.
 #[derive(Clone)]
 pub struct Message {
     pub id: MessageId,
-    pub call: CallId,
+    pub call_id: CallId,
     pub event: EventId,
     pub target: Arc<Target>,
     /// Whether its event is still active.
-    pub live: Live,
+    pub event_state: EventState,
     /// Index into the target's endpoints.
     pub endpoint: usize,
     pub event_date: EventDate,
@@ -55,13 +55,13 @@ pub const MAX_MESSAGE_BYTES: usize = 10 * 1024 * 1024;
 
 /// Max capacity of the buffer that is kept between messages, in bytes: one huge message must not hold its memory for
 /// ever.
-const KEPT_BYTES: usize = 256 * 1024;
+const MAX_KEPT_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Renders messages; reuses its buffers.
 #[derive(Default)]
 pub struct Renderer {
     buffer: String,
-    namer: Namer,
+    id_generator: IdGenerator,
     attachment_url: Option<AttachmentUrl>,
 }
 
@@ -74,17 +74,23 @@ impl Renderer {
     /// The messages of one match, one for each of the rule's endpoints. Each is rendered on demand, so that at most
     /// one waits for room. They end with the first one that is too large.
     pub fn render<'r, 'c>(&'r mut self, rule: &'r Rule, change: &'r RowChange<'c>) -> Messages<'r, 'c> {
-        let id = self.namer.message(&change.account, &change.table, &change.identity, rule.event);
-        Messages { renderer: self, rule, change, id, endpoints: 0..rule.target.endpoints.len(), shared: None }
+        let id = self.id_generator.message(&change.account, &change.table, &change.identity, rule.event);
+        Messages { renderer: self, rule, change, id, endpoints: 0..rule.target.endpoints.len(), shared_body: None }
     }
 
-    fn body(&mut self, rule: &Rule, change: &RowChange<'_>, id: MessageId, call: CallId) -> Result<Bytes, TooLarge> {
+    fn render_body(
+        &mut self,
+        rule: &Rule,
+        change: &RowChange<'_>,
+        id: MessageId,
+        call: CallId,
+    ) -> Result<Bytes, TooLarge> {
         self.buffer.clear();
         let attachment_url = self.attachment_url.as_ref();
         let mut writer =
             BodyWriter { out: &mut self.buffer, limit: MAX_MESSAGE_BYTES, rule, change, id, call, attachment_url };
-        let body = writer.run(rule.body.steps()).map(|()| Bytes::copy_from_slice(self.buffer.as_bytes()));
-        if self.buffer.capacity() > KEPT_BYTES {
+        let body = writer.write_steps(rule.body.steps()).map(|()| Bytes::copy_from_slice(self.buffer.as_bytes()));
+        if self.buffer.capacity() > MAX_KEPT_BUFFER_BYTES {
             self.buffer = String::new();
         }
         body
@@ -99,7 +105,7 @@ pub struct Messages<'r, 'c> {
     id: MessageId,
     /// Indexes of the remaining endpoints.
     endpoints: Range<usize>,
-    shared: Option<Bytes>,
+    shared_body: Option<Bytes>,
 }
 
 impl Messages<'_, '_> {
@@ -108,10 +114,10 @@ impl Messages<'_, '_> {
         self.id
     }
 
-    fn body(&mut self, call: CallId) -> Result<Bytes, TooLarge> {
-        match &self.shared {
+    fn render_body(&mut self, call: CallId) -> Result<Bytes, TooLarge> {
+        match &self.shared_body {
             Some(body) if !self.rule.body.uses_call_id() => Ok(body.clone()),
-            _ => self.renderer.body(self.rule, self.change, self.id, call),
+            _ => self.renderer.render_body(self.rule, self.change, self.id, call),
         }
     }
 }
@@ -122,21 +128,21 @@ impl Iterator for Messages<'_, '_> {
     fn next(&mut self) -> Option<Self::Item> {
         let endpoint = self.endpoints.next()?;
         let (rule, change) = (self.rule, self.change);
-        let call = self.renderer.namer.call(self.id, &rule.target.endpoints[endpoint].url);
-        let body = match self.body(call) {
+        let call = self.renderer.id_generator.call(self.id, &rule.target.endpoints[endpoint].url);
+        let body = match self.render_body(call) {
             Ok(body) => body,
             Err(error) => {
                 self.endpoints = 0..0;
                 return Some(Err(error));
             }
         };
-        self.shared = Some(body.clone());
+        self.shared_body = Some(body.clone());
         Some(Ok(Message {
             id: self.id,
-            call,
+            call_id: call,
             event: rule.event,
             target: rule.target.clone(),
-            live: rule.live.clone(),
+            event_state: rule.event_state.clone(),
             endpoint,
             event_date: change.event_date,
             sequence: change.sequence,

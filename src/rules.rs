@@ -7,6 +7,6 @@ mod counts;
 mod rule;
 
 pub use self::authorization::{Authorization, TokenSource};
-pub use self::body::{BodySpan, BodyStep, CompiledBody, CompiledMember, Hidden, SelectedField};
+pub use self::body::{BodySpan, BodyStep, CompiledBody, CompiledMember, HiddenFields, SelectedField};
 pub use self::counts::{CountsByEvent, EventCounts, Totals};
-pub use self::rule::{CompileError, Live, Rule, Target};
+pub use self::rule::{CompileError, EventState, Rule, Target};

@@ -24,13 +24,13 @@ use jiff::Timestamp;
 use metrics::gauge;
 
 use self::dead_letterer::DeadLetterer;
-use self::operator::Operator;
+use self::operator::OperatorEventWriter;
 use self::ordered_writer::OrderedWriter;
 
 use self::writer::RetryingWriter;
 use crate::decode::{DecodeError, Input};
-use crate::deliver::{Call, CallSink, Cause, EndpointEvent, Outcome};
-use crate::id::{Line, MessageId, Place, WebhookId};
+use crate::deliver::{Call, CallSink, EndpointEvent, FailureCause, Outcome};
+use crate::id::{Line, MessageId, RecordPosition, WebhookId};
 use crate::kafka::producer::alone;
 use crate::kafka::{ClientConfig, KafkaError};
 use crate::matching::Index;
@@ -42,23 +42,23 @@ use crate::rules::Rule;
 pub use self::config::{
     DeadLettersConfig, OperatorEventsConfig, OverflowConfig, RetriesConfig, RowOrderConfig, TopicSettingsError,
 };
-pub use self::outgoing::{Outgoing, OutgoingHeaders, OutgoingKind, PREFIX};
+pub use self::outgoing::{HEADER_PREFIX, Outgoing, OutgoingHeaders, OutgoingKind};
 pub use self::producer::MAX_RECORD_BYTES;
 #[cfg(test)]
 pub use self::stored_call::samples;
-pub use self::stored_call::{Due, InvalidCall, StoredCall};
+pub use self::stored_call::{CallDue, InvalidCall, StoredCall};
 pub use self::tiers::{Tier, Tiers};
 pub use self::writer::describe_metrics;
 
 /// Ends calls and records, or writes calls to a topic where they wait and survive this process.
-pub struct Settle {
+pub struct Settler {
     dead_letter_writer: Arc<RetryingWriter>,
     dead_letterer: Arc<DeadLetterer>,
     retry_writer: Arc<RetryingWriter>,
     tiers: Tiers,
-    overflow: Arc<str>,
+    overflow_topic: Arc<str>,
     row_order_writer: OrderedWriter,
-    operator: Operator,
+    operator_events: OperatorEventWriter,
     message_log: Arc<message_log::LogWriter>,
     index: Arc<Index>,
     on_gone: OnGone,
@@ -71,7 +71,7 @@ pub type OnGone = Box<dyn Fn(WebhookId, u32, String) + Send + Sync>;
 #[derive(Clone, Copy)]
 pub struct Sections<'c> {
     pub dead_letters: &'c DeadLettersConfig,
-    pub retries: &'c RetriesConfig,
+    pub retry_writer: &'c RetriesConfig,
     pub overflow: &'c OverflowConfig,
     pub row_order: &'c RowOrderConfig,
     pub operator_events: &'c OperatorEventsConfig,
@@ -88,12 +88,12 @@ pub enum StartError {
 }
 
 /// Settings of the clients that write. `client` has the connection settings of the cluster.
-pub fn clients(client: &ClientConfig) -> impl Iterator<Item = ClientConfig> {
+pub fn client_configs(client: &ClientConfig) -> impl Iterator<Item = ClientConfig> {
     let settings = producer::settings(client, producer::WRITE_TIMEOUT_MS);
     [alone(&settings), settings, OrderedWriter::settings(client)].into_iter()
 }
 
-impl Settle {
+impl Settler {
     /// Starts the writers. `client` has the connection settings of the cluster (brokers, security); the other settings
     /// of the producers are set here. `index` says up to which offset the definitions are known. `on_gone` disables
     /// webhooks. Call it in a tokio runtime.
@@ -108,7 +108,7 @@ impl Settle {
         message_log: Arc<message_log::LogWriter>,
     ) -> Result<Arc<Self>, StartError> {
         config.dead_letters.check()?;
-        config.retries.check()?;
+        config.retry_writer.check()?;
         config.overflow.check()?;
         config.row_order.check()?;
         let dead_letterer = DeadLetterer::new(&config.dead_letters.topic, message_log.clone());
@@ -120,9 +120,9 @@ impl Settle {
             dead_letter_writer,
             retry_writer: writer("retries", gauge!("outhook_retries_pending"))?,
             dead_letterer: dead_letterer.clone(),
-            tiers: config.retries.tiers(),
-            overflow: config.overflow.topic.as_str().into(),
-            operator: Operator::new(&config.operator_events.topic, operator_writer),
+            tiers: config.retry_writer.tiers(),
+            overflow_topic: config.overflow.topic.as_str().into(),
+            operator_events: OperatorEventWriter::new(&config.operator_events.topic, operator_writer),
             message_log,
             index,
             on_gone,
@@ -131,80 +131,87 @@ impl Settle {
 
     /// Dead-letters a record that can't be decoded. A share of its receipt is charged with the bytes of the dead
     /// letter until that is written. Never waits. Call it in a tokio runtime.
-    pub fn undecodable(&self, input: &Input<'_>, reason: &DecodeError, receipt: &Receipt) {
-        self.write_dead_letter(dead_letter::undecodable(input, reason, Timestamp::now()), receipt);
+    pub fn dead_letter_undecodable(&self, input: &Input<'_>, reason: &DecodeError, receipt: &Receipt) {
+        self.write_dead_letter(dead_letter::for_undecodable_record(input, reason, Timestamp::now()), receipt);
     }
 
     /// Dead-letters the record of a message that is too large to be sent. Otherwise like [`Settle::undecodable`].
-    pub fn too_large(&self, input: &Input<'_>, rule: &Rule, message: MessageId, reason: &TooLarge, receipt: &Receipt) {
+    pub fn dead_letter_too_large(
+        &self,
+        input: &Input<'_>,
+        rule: &Rule,
+        message: MessageId,
+        reason: &TooLarge,
+        receipt: &Receipt,
+    ) {
         let now = Timestamp::now();
-        if self.message_log.wants(CallStatus::Exhausted, 0).is_some() {
+        if self.message_log.wanted_response_bytes(CallStatus::Exhausted, 0).is_some() {
             self.message_log.write(&logged::too_large(input, rule, message, &reason.to_string(), now));
         }
-        self.write_dead_letter(dead_letter::too_large(input, rule, message, reason, now), receipt);
+        self.write_dead_letter(dead_letter::for_too_large_message(input, rule, message, reason, now), receipt);
     }
 
     /// Dead-letters a record of a retry topic, the overflow log or the row-order topic that is not a valid call.
     /// Otherwise like [`Settle::undecodable`].
-    pub fn not_a_call(&self, input: &Input<'_>, reason: &InvalidCall, receipt: &Receipt) {
-        self.write_dead_letter(dead_letter::not_a_call(input, &reason.to_string(), Timestamp::now()), receipt);
+    pub fn dead_letter_invalid_call(&self, input: &Input<'_>, reason: &InvalidCall, receipt: &Receipt) {
+        self.write_dead_letter(dead_letter::for_invalid_call(input, &reason.to_string(), Timestamp::now()), receipt);
     }
 
     /// Writes a dead letter for the offsets from `place` to `last`, which can't be read. Otherwise like
     /// [`Settle::undecodable`].
-    pub fn unreadable(&self, place: &Place, last: i64, cause: &str, receipt: &Receipt) {
-        self.write_dead_letter(dead_letter::unreadable(place, last, cause, Timestamp::now()), receipt);
+    pub fn dead_letter_unreadable(&self, place: &RecordPosition, last: i64, cause: &str, receipt: &Receipt) {
+        self.write_dead_letter(dead_letter::for_unreadable_offsets(place, last, cause, Timestamp::now()), receipt);
     }
 
     /// Lets a due call wait again. This instance can't send it now, because its definition is not known or not ready
     /// here. `share`, its share of the receipt, is charged with its bytes until a retry topic has acknowledged the
     /// call.
-    pub fn wait_again(&self, mut call: StoredCall, definitions: i64, body: Bytes, share: Receipt) {
-        let tier = self.tiers.after(call.deferrals);
+    pub fn retry_later(&self, mut call: StoredCall, definitions: i64, body: Bytes, share: Receipt) {
+        let tier = self.tiers.for_deferral(call.deferrals);
         call.deferrals = call.deferrals.saturating_add(1);
-        let until = Due { due_ms: in_ms(tier.delay), definitions };
-        self.retry_writer.write_then_settle(tier.topic.clone(), call.waiting(until, body), share);
+        let until = CallDue { due_ms: now_plus_ms(tier.delay), definitions_offset: definitions };
+        self.retry_writer.write_then_settle(tier.topic.clone(), call.waiting_record(until, body), share);
     }
 
     /// Moves a call out of the overflow log when too many wait there. It goes to the longest retry topic of up to five
     /// minutes, or to a longer one if its next attempt is due later.
-    pub fn wait_elsewhere(&self, call: Call, left: Duration) {
-        let wait = left.max(self.tiers.after(u32::MAX).delay);
-        self.wait(call, wait, None);
+    pub fn move_to_retry_topic(&self, call: Call, left: Duration) {
+        let wait = left.max(self.tiers.for_deferral(u32::MAX).delay);
+        self.write_retry(call, wait, None);
     }
 
     /// Dead-letters a stored call that can never be sent: the definitions topic ends before the call's definition.
     /// `definitions` is the end of that topic as the instance that wrote the call knew it.
-    pub fn unknown(&self, call: &StoredCall, definitions: i64, body: Bytes, share: Receipt) {
+    pub fn dead_letter_unknown_definition(&self, call: &StoredCall, definitions: i64, body: Bytes, share: Receipt) {
         let text = format!(
             "its definition is unknown: the definitions topic ends at offset {}, but ended at {definitions} when the \
              call was stored; was the topic restored from an older copy? redrive when the definition exists again",
-            self.index.as_of()
+            self.index.applied_offset()
         );
-        let cause = Cause { class: "unknown_definition", status: None, text };
-        let letter = self.dead_letterer.letter(call, body, &cause);
+        let cause = FailureCause { class: "unknown_definition", status: None, text };
+        let letter = self.dead_letterer.dead_letter(call, body, &cause);
         self.dead_letter_writer.write_then_settle(self.dead_letterer.topic.clone(), letter, share);
     }
 
     /// Logs that a stored call is cancelled.
-    pub fn cancelled(&self, call: &StoredCall) {
-        if self.message_log.wants(CallStatus::Cancelled, call.attempts).is_some() {
-            self.message_log.write(&logged::ended(call, CallStatus::Cancelled, None, Timestamp::now()));
+    pub fn log_cancelled(&self, call: &StoredCall) {
+        if self.message_log.wanted_response_bytes(CallStatus::Cancelled, call.attempts).is_some() {
+            self.message_log.write(&logged::ended_call_entry(call, CallStatus::Cancelled, None, Timestamp::now()));
         }
     }
 
     /// Writes a call of a webhook with row order to the row-order topic, behind all earlier ones. The call settles as
     /// soon as that topic has acknowledged it. Waits for room in the writer's queue.
-    pub async fn in_order(&self, call: Call) {
-        let until = Due { due_ms: in_ms(Duration::ZERO), definitions: self.index.as_of() };
-        let record = StoredCall::of(&call).in_order(until, call.message.body.clone());
+    pub async fn write_in_row_order(&self, call: Call) {
+        let until = CallDue { due_ms: now_plus_ms(Duration::ZERO), definitions_offset: self.index.applied_offset() };
+        let record = StoredCall::of(&call).row_order_record(until, call.message.body.clone());
         self.row_order_writer.write_then_settle(record, call.receipt).await;
     }
 
     /// The record of a call that waits for this time.
-    fn waiting(&self, call: &Call, wait: Duration, cause: Option<&Cause>) -> Outgoing {
-        let until = Due { due_ms: in_ms(wait), definitions: self.index.as_of() };
-        let waiting = StoredCall::of(call).waiting(until, call.message.body.clone());
+    fn retry_record(&self, call: &Call, wait: Duration, cause: Option<&FailureCause>) -> Outgoing {
+        let until = CallDue { due_ms: now_plus_ms(wait), definitions_offset: self.index.applied_offset() };
+        let waiting = StoredCall::of(call).waiting_record(until, call.message.body.clone());
         match cause {
             Some(cause) => waiting.because(cause.class, &cause.text),
             None => waiting,
@@ -212,20 +219,20 @@ impl Settle {
     }
 
     fn write_dead_letter(&self, letter: Outgoing, receipt: &Receipt) {
-        let share = receipt.share(letter.size());
+        let share = receipt.share(letter.memory_bytes());
         self.dead_letter_writer.write_then_settle(self.dead_letterer.topic.clone(), letter, share);
     }
 
     /// Waits until all records under way are acknowledged, or dropped by [`Settle::stop`].
-    pub async fn drained(&self) {
-        self.retry_writer.drained().await;
+    pub async fn wait_until_drained(&self) {
+        self.retry_writer.wait_until_drained().await;
         // Before `dead_letter_writer`: a call that the row-order topic refuses becomes a dead letter.
-        self.row_order_writer.drained().await;
-        self.dead_letter_writer.drained().await;
+        self.row_order_writer.wait_until_drained().await;
+        self.dead_letter_writer.wait_until_drained().await;
     }
 
     /// Waits until all entries of the message log are written, or this time is over.
-    pub async fn logged(&self, within: Duration) {
+    pub async fn flush_message_log(&self, within: Duration) {
         self.message_log.clone().flush(within).await;
     }
 
@@ -235,14 +242,14 @@ impl Settle {
         self.dead_letter_writer.stop();
         self.retry_writer.stop();
         self.row_order_writer.stop();
-        self.operator.stop();
+        self.operator_events.stop();
     }
 }
 
-impl CallSink for Settle {
+impl CallSink for Settler {
     /// Settles a delivered or cancelled call immediately. Another call becomes a dead letter first. Call it in a tokio
     /// runtime.
-    fn finished(&self, call: Call, outcome: Outcome) {
+    fn finish(&self, call: Call, outcome: Outcome) {
         match outcome {
             Outcome::Delivered | Outcome::Cancelled => call.receipt.settle(),
             Outcome::Exhausted { cause } => {
@@ -253,30 +260,30 @@ impl CallSink for Settle {
     }
 
     /// The call settles as soon as a retry topic has acknowledged it. Call it in a tokio runtime.
-    fn wait(&self, call: Call, wait: Duration, cause: Option<&Cause>) {
-        let record = self.waiting(&call, wait, cause);
+    fn write_retry(&self, call: Call, wait: Duration, cause: Option<&FailureCause>) {
+        let record = self.retry_record(&call, wait, cause);
         self.retry_writer.write_then_settle(self.tiers.of(wait).topic.clone(), record, call.receipt);
     }
 
     /// The call settles as soon as the overflow log has acknowledged it. Call it in a tokio runtime.
-    fn overflow(&self, call: Call, line: Line, wait: Duration, cause: Option<&Cause>) {
+    fn write_overflow(&self, call: Call, line: Line, wait: Duration, cause: Option<&FailureCause>) {
         // Calls of a throttled webhook are spread over all partitions, as its slots are.
-        let spread = call.message.target.call_throttling.map(|_| call.message.call);
-        let mut waiting = self.waiting(&call, wait, cause);
+        let spread = call.message.target.call_throttling.map(|_| call.message.call_id);
+        let mut waiting = self.retry_record(&call, wait, cause);
         waiting.record.key = Some(line.key(spread));
-        self.retry_writer.write_then_settle(self.overflow.clone(), waiting, call.receipt);
+        self.retry_writer.write_then_settle(self.overflow_topic.clone(), waiting, call.receipt);
     }
 
-    fn tell(&self, call: &Call, endpoint: &str, news: &EndpointEvent<'_>) {
+    fn report_endpoint_event(&self, call: &Call, endpoint: &str, news: &EndpointEvent<'_>) {
         let target = &call.message.target;
         if let EndpointEvent::Gone(cause) = news {
             (self.on_gone)(target.webhook, target.version, cause.text.clone());
         }
-        self.operator.tell(call, endpoint, news);
+        self.operator_events.write_event(call, endpoint, news);
     }
 
-    fn logs(&self, status: CallStatus, attempts: u32) -> Option<usize> {
-        self.message_log.wants(status, attempts)
+    fn logged_body_limit(&self, status: CallStatus, attempts: u32) -> Option<usize> {
+        self.message_log.wanted_response_bytes(status, attempts)
     }
 
     fn log(&self, entry: LogEntry) {
@@ -285,6 +292,6 @@ impl CallSink for Settle {
 }
 
 /// The time after this wait, in milliseconds since 1970.
-fn in_ms(wait: Duration) -> i64 {
+fn now_plus_ms(wait: Duration) -> i64 {
     Timestamp::now().as_millisecond().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
 }

@@ -38,16 +38,16 @@ use std::time::Duration;
 use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 
-use crate::id::{Line, Place};
+use crate::id::{Line, RecordPosition};
 use crate::receipt::Receipt;
 
-pub use self::callbacks::Fatal;
+pub use self::callbacks::FatalError;
 // Public only for fuzz/: nothing else outside reads or writes the metadata of a commit.
 #[doc(hidden)]
-pub use self::completion::{CommitMetadata, Completion, Mark};
+pub use self::completion::{CommitMetadata, CompletionMap, RecordFingerprint};
 pub use self::config::{Config, Subscription};
-pub use self::consumer::{Drained, Left, Source, StartError, clients};
-pub use self::reread::OF_MEMBERS;
+pub use self::consumer::{DrainedPartitions, LeaveResult, Source, StartError, client_configs};
+pub use self::reread::GROUP_MEMBER_SETTINGS;
 
 /// One Kafka record, borrowed from the client's buffer.
 pub struct Record<'a> {
@@ -68,8 +68,8 @@ impl<'a> Record<'a> {
         self.message.offset()
     }
 
-    pub fn place(&self) -> Place {
-        Place { topic: self.topic.clone(), partition: self.partition(), offset: self.offset() }
+    pub fn position(&self) -> RecordPosition {
+        RecordPosition { topic: self.topic.clone(), partition: self.partition(), offset: self.offset() }
     }
 
     /// Kafka's timestamp in milliseconds since 1970; 0 if the record has none.
@@ -100,10 +100,10 @@ impl<'a> Record<'a> {
 
 /// A contiguous range of a partition's offsets that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
+pub struct UnreadableRange {
     /// The first offset.
-    pub place: Place,
-    pub last: i64,
+    pub first: RecordPosition,
+    pub last_offset: i64,
     /// The error text, with the fix.
     pub cause: String,
 }
@@ -112,7 +112,7 @@ pub struct Unreadable {
 pub trait Handler: Send + 'static {
     /// How long the record, and all records behind it, must wait before it is handled; None if it is due. After that
     /// time the source asks again, with the time that the record has waited so far.
-    fn wait(&self, _: &Record<'_>, _: Duration) -> Option<Duration> {
+    fn remaining_wait(&self, _: &Record<'_>, _: Duration) -> Option<Duration> {
         None
     }
 
@@ -120,7 +120,7 @@ pub trait Handler: Send + 'static {
     fn handle(&mut self, record: Record<'_>, receipt: Receipt) -> impl Future<Output = ()> + Send;
 
     /// Dead-letters unreadable offsets, in their order. They are skipped once the receipt is settled. Never waits.
-    fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt);
+    fn dead_letter_unreadable(&mut self, offsets: &UnreadableRange, receipt: Receipt);
 }
 
 /// Handles the records of one partition that wait in their topic. Each waits in a line until the line moves.
@@ -130,22 +130,22 @@ pub trait Backlog: Send + 'static {
 
     /// Whether records arrive in the order of their due times, and each moves when it is due. Lines then matter only
     /// to records that move earlier.
-    fn is_timed(&self) -> bool;
+    fn is_ordered_by_due_time(&self) -> bool;
 
     /// Max waiting records. At this number no more records are read.
-    fn reads_ahead(&self) -> usize;
+    fn max_waiting_records(&self) -> usize;
 
     /// Called when a record arrives for the first time. None if nothing is to be done with it.
-    fn arrives(&mut self, record: &Record<'_>) -> Option<Spot>;
+    fn assign_line(&mut self, record: &Record<'_>) -> Option<LineAssignment>;
 
     /// Which records of a line may move now.
-    fn moves(&mut self, line: Line) -> Moves;
+    fn release_limits(&mut self, line: Line) -> ReleaseLimits;
 
     /// Reports the lines with the most waiting records, about once a second.
-    fn waiting(&mut self, lines: Vec<Waits>);
+    fn report_lines(&mut self, lines: Vec<LineStats>);
 
     /// Whether each of the `waiting` records is to be checked once, because a change may end its wait.
-    fn wants_review(&mut self, waiting: usize) -> bool;
+    fn needs_review(&mut self, waiting: usize) -> bool;
 
     /// Processes the record as `turn` says. If it must wait longer, nothing is done: the receipt is returned, with
     /// the line in which the record waits from now on.
@@ -153,27 +153,27 @@ pub trait Backlog: Send + 'static {
         &mut self,
         record: Record<'_>,
         receipt: Receipt,
-        turn: Turn,
+        turn: RereadReason,
     ) -> impl Future<Output = Result<(), (Receipt, Line)>> + Send;
 
     /// Dead-letters unreadable offsets in their order, or a waiting record that can't be read again. Never waits.
-    fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt);
+    fn dead_letter_unreadable(&mut self, offsets: &UnreadableRange, receipt: Receipt);
 }
 
 /// Why a waiting record is read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum RereadReason {
     /// Its line moves: the record is processed.
-    Go,
+    Process,
     /// Its line does not move, and too many records wait: if the record can wait elsewhere, it moves there.
-    MakeRoom,
+    Relocate,
     /// Its line does not move: the record settles only if nothing is left to do for it.
     Review,
 }
 
 /// Where and until when a record waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spot {
+pub struct LineAssignment {
     pub line: Line,
     /// Until this time the record moves only if its whole line does; milliseconds since 1970.
     pub due_ms: i64,
@@ -181,7 +181,7 @@ pub struct Spot {
 
 /// Which records of a line may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moves {
+pub struct ReleaseLimits {
     pub max_records: usize,
     /// Only records that are due may move, or that were written between the two times below.
     pub only_due: bool,
@@ -190,32 +190,32 @@ pub struct Moves {
     /// Milliseconds since 1970, inclusive.
     pub written_by_ms: i64,
     /// The records can wait elsewhere.
-    pub can_leave: bool,
+    pub can_wait_elsewhere: bool,
 }
 
 /// The waiting records of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Waits {
+pub struct LineStats {
     pub line: Line,
-    pub records: usize,
+    pub record_count: usize,
     /// When the oldest record was written, milliseconds since 1970.
-    pub oldest_ms: i64,
+    pub oldest_written_ms: i64,
 }
 
 /// How a partition's records are read.
-pub enum Reads<H, B> {
+pub enum ReadMode<H, B> {
     /// One after the other, in order.
-    InTurn(H),
+    Sequential(H),
     /// Each record when its line moves.
-    InLines(B),
+    ByLine(B),
 }
 
 /// Chooses how each assigned partition is read; None for a topic that this source does not read.
-pub trait Handlers: Send + Sync + 'static {
+pub trait HandlerFactory: Send + Sync + 'static {
     type Handler: Handler;
     type Backlog: Backlog;
 
-    fn for_partition(&self, topic: &str, partition: i32) -> Option<Reads<Self::Handler, Self::Backlog>>;
+    fn for_partition(&self, topic: &str, partition: i32) -> Option<ReadMode<Self::Handler, Self::Backlog>>;
 }
 
 /// For a source whose records never wait in lines.
@@ -224,35 +224,35 @@ impl Backlog for Infallible {
         match *self {}
     }
 
-    fn is_timed(&self) -> bool {
+    fn is_ordered_by_due_time(&self) -> bool {
         match *self {}
     }
 
-    fn reads_ahead(&self) -> usize {
+    fn max_waiting_records(&self) -> usize {
         match *self {}
     }
 
-    fn arrives(&mut self, _: &Record<'_>) -> Option<Spot> {
+    fn assign_line(&mut self, _: &Record<'_>) -> Option<LineAssignment> {
         match *self {}
     }
 
-    fn moves(&mut self, _: Line) -> Moves {
+    fn release_limits(&mut self, _: Line) -> ReleaseLimits {
         match *self {}
     }
 
-    fn waiting(&mut self, _: Vec<Waits>) {
+    fn report_lines(&mut self, _: Vec<LineStats>) {
         match *self {}
     }
 
-    fn wants_review(&mut self, _: usize) -> bool {
+    fn needs_review(&mut self, _: usize) -> bool {
         match *self {}
     }
 
-    async fn handle(&mut self, _: Record<'_>, _: Receipt, _: Turn) -> Result<(), (Receipt, Line)> {
+    async fn handle(&mut self, _: Record<'_>, _: Receipt, _: RereadReason) -> Result<(), (Receipt, Line)> {
         match *self {}
     }
 
-    fn unreadable(&mut self, _: &Unreadable, _: Receipt) {
+    fn dead_letter_unreadable(&mut self, _: &UnreadableRange, _: Receipt) {
         match *self {}
     }
 }

@@ -26,9 +26,9 @@ use parking_lot::{Mutex, MutexGuard};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 
-use self::keeper::Keeper;
-use self::record::Run;
-use self::sums::Sums;
+use self::keeper::StatsKeeper;
+use self::record::RunId;
+use self::sums::CountSums;
 use self::writer::StatsWriter;
 use crate::catalogue::Catalogue;
 use crate::endpoints::Endpoints;
@@ -38,7 +38,7 @@ use crate::kafka::{ClientConfig, KafkaError, TopicError};
 use crate::matching::Index;
 
 pub use self::config::Config;
-pub use self::reading::{catalogue, endpoints, retry_now};
+pub use self::reading::{catalogue, read_endpoints, write_retry_orders};
 pub use crate::rules::Totals;
 
 /// Retention of a topic that is created: a day longer than the 30 days that are summed.
@@ -62,10 +62,10 @@ pub fn client(kafka: &HashMap<String, String>) -> ClientConfig {
 
 /// Counts of the whole group.
 pub struct Stats {
-    shared: Arc<Shared>,
+    state: Arc<StatsState>,
     caught_up: watch::Receiver<bool>,
     stop: Arc<AtomicBool>,
-    keeper: Mutex<Option<JoinHandle<()>>>,
+    keeper_thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Why counting can't start.
@@ -82,8 +82,8 @@ pub enum Error {
 }
 
 /// State that the thread shares with its readers.
-struct Shared {
-    sums: Mutex<Sums>,
+struct StatsState {
+    sums: Mutex<CountSums>,
     /// Holds counts that are not added to the sums yet.
     index: Arc<Index>,
     catalogue: Arc<Catalogue>,
@@ -111,16 +111,17 @@ impl Stats {
         log.restart()?;
         let writer = StatsWriter::new(&topic, kafka)
             .map_err(|source| Error::Writer { topic: topic.clone(), source: Box::new(source) })?;
-        let shared = Arc::new(Shared { sums: Mutex::new(Sums::new(random_run()?)), index, catalogue, endpoints });
+        let shared =
+            Arc::new(StatsState { sums: Mutex::new(CountSums::new(random_run()?)), index, catalogue, endpoints });
         let (tell_caught_up, caught_up) = watch::channel(false);
         let stop = Arc::new(AtomicBool::new(false));
-        let keeper = Keeper::new(topic, writer, shared.clone(), tell_caught_up);
+        let keeper = StatsKeeper::new(topic, writer, shared.clone(), tell_caught_up);
         let stopped = stop.clone();
         let keeper = thread::Builder::new()
             .name("stats".to_owned())
-            .spawn(move || keeper.keep(log, &stopped))
+            .spawn(move || keeper.run(log, &stopped))
             .map_err(Error::Thread)?;
-        Ok(Arc::new(Self { shared, caught_up, stop, keeper: Mutex::new(Some(keeper)) }))
+        Ok(Arc::new(Self { state: shared, caught_up, stop, keeper_thread: Mutex::new(Some(keeper)) }))
     }
 
     /// Counts of an event over the whole group in the last 30 days: of this instance up to now, of other instances up
@@ -132,11 +133,11 @@ impl Stats {
     /// Sum of the counts of several events, such as all events of a webhook.
     pub fn totals_of_all(&self, events: impl IntoIterator<Item = EventId>) -> Totals {
         // While the sums are locked, no counts move to them, so no count is missed or added twice.
-        let sums = self.shared.sums();
+        let sums = self.state.sums();
         let mut all = Totals::default();
         for event in events {
             all += sums.of(event);
-            all += self.shared.index.counts().untaken(event);
+            all += self.state.index.counters().pending_totals(event);
         }
         all
     }
@@ -147,7 +148,7 @@ impl Stats {
     }
 
     /// Resolves when the topic has been read to its end once, or the stats were stopped before.
-    pub async fn caught_up(&self) {
+    pub async fn wait_until_caught_up(&self) {
         // An error says that the thread has ended.
         let _ = self.caught_up.clone().wait_for(|caught_up| *caught_up).await;
     }
@@ -155,7 +156,7 @@ impl Stats {
     /// Writes unwritten counts, as far as Kafka accepts them soon. Resolves when the thread has ended.
     pub async fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
-        let keeper = self.keeper.lock().take();
+        let keeper = self.keeper_thread.lock().take();
         if let Some(keeper) = keeper {
             let ended = tokio::task::spawn_blocking(|| keeper.join()).await;
             if !matches!(ended, Ok(Ok(()))) {
@@ -172,23 +173,23 @@ impl Drop for Stats {
     }
 }
 
-impl Shared {
-    fn sums(&self) -> MutexGuard<'_, Sums> {
+impl StatsState {
+    fn sums(&self) -> MutexGuard<'_, CountSums> {
         self.sums.lock()
     }
 
     /// Adds the counts since the last call to the sums of an hour.
     fn collect(&self, hour: u32) {
         let mut sums = self.sums();
-        sums.move_to(hour);
-        self.index.counts().take(|event, totals| sums.add(event, hour, totals));
+        sums.advance_to(hour);
+        self.index.counters().take(|event, totals| sums.add(event, hour, totals));
     }
 }
 
-fn random_run() -> Result<Run, Error> {
+fn random_run() -> Result<RunId, Error> {
     let mut bytes = [0; 8];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Error::Random)?;
-    Ok(Run(u64::from_be_bytes(bytes)))
+    Ok(RunId(u64::from_be_bytes(bytes)))
 }
 
 /// Registers the metrics with their units and descriptions.

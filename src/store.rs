@@ -28,9 +28,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::follower::{FETCH_WAIT, Follower};
 use self::state::StoreState;
-use self::write_request::{Decision, Request};
+use self::write_request::{PendingWrite, WriteRequest};
 use self::writer::DefinitionsWriter;
-use crate::definition::{CannotOpen, Definitions, LogRecord, PendingDefinitions};
+use crate::definition::{Definitions, LogRecord, OpenError, PendingDefinitions};
 use crate::kafka::log_follower::LogFollower;
 use crate::kafka::{ClientConfig, TopicError};
 use crate::matching::Index;
@@ -42,17 +42,17 @@ pub use self::write_failure::WriteFailure;
 pub use self::write_request::WriteError;
 
 /// Settings of the Kafka clients that read and write definitions.
-pub fn clients(config: &Config, kafka: &HashMap<String, String>) -> (ClientConfig, ClientConfig) {
+pub fn client_configs(config: &Config, kafka: &HashMap<String, String>) -> (ClientConfig, ClientConfig) {
     let client: ClientConfig = kafka.clone().into_iter().collect();
     let reader = LogFollower::settings(&config.topic, client, FETCH_WAIT);
     (reader, writer::settings(&config.topic, kafka))
 }
 
 /// Max queued writes. When the queue is full, [`Store::write`] waits for a place in it.
-const WAITING: usize = 1024;
+const MAX_QUEUED_WRITES: usize = 1024;
 
 /// Max time for writes under way to finish at a stop.
-const LAST_WRITES: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why definitions can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,7 @@ pub enum StoreError {
         "the definitions in topic {topic} are incomplete: record {record} can't be opened: {why}. Add the key to \
          definitions.secret_keys, after the key that seals new secrets"
     )]
-    Sealed { topic: String, record: String, why: CannotOpen },
+    Sealed { topic: String, record: String, why: OpenError },
     #[error("a thread for the definitions can't be started: {0}")]
     Thread(std::io::Error),
     #[error("the definitions are not available: the store was stopped")]
@@ -85,7 +85,7 @@ pub struct Store {
     state: Arc<StoreState>,
     status: watch::Receiver<Arc<FollowStatus>>,
     /// None once the store is stopped.
-    requests: Mutex<Option<mpsc::Sender<Box<dyn Request>>>>,
+    request_sender: Mutex<Option<mpsc::Sender<Box<dyn WriteRequest>>>>,
     /// Requests a stop from the threads, also on drop. They are not joined then.
     stop: DropGuard,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -109,21 +109,21 @@ impl Store {
         let stop = stopping.clone().drop_guard();
         let follower = Follower { topic: config.topic.clone(), log, state: state.clone(), stopping: stopping.clone() };
         let writer = DefinitionsWriter::new(config, kafka, state.clone())?.stopped_by(stopping);
-        let (requests, to_write) = mpsc::channel(WAITING);
+        let (requests, to_write) = mpsc::channel(MAX_QUEUED_WRITES);
         let threads = vec![
             spawn("definitions", move || follower.follow())?,
             spawn("definitions-writer", move || writer.serve(to_write))?,
         ];
         let status = state.status();
         let requests = Mutex::new(Some(requests));
-        Ok(Arc::new(Store { state, status, requests, stop, threads: Mutex::new(threads) }))
+        Ok(Arc::new(Store { state, status, request_sender: requests, stop, threads: Mutex::new(threads) }))
     }
 
     /// Resolves when the log has been read to its end and the index holds all its rules.
     ///
     /// # Errors
     /// The store was stopped first.
-    pub async fn caught_up(&self) -> Result<(), StoreError> {
+    pub async fn wait_until_caught_up(&self) -> Result<(), StoreError> {
         let mut status = self.status.clone();
         tokio::select! {
             biased;
@@ -134,11 +134,11 @@ impl Store {
 
     /// Resolves when the definitions become incomplete, and returns the reason: a secret is sealed with a key that is
     /// not configured here. The definitions known before stay in use until this instance has stopped.
-    pub async fn locked_out(&self) -> StoreError {
+    pub async fn wait_until_locked_out(&self) -> StoreError {
         let mut status = self.status.clone();
         // An error says that the store was dropped. Then there is nothing to report.
         let _ = status.wait_for(|status| status.locked_out).await;
-        match self.state.whole() {
+        match self.state.check_complete() {
             Err(error) => error,
             Ok(()) => std::future::pending().await,
         }
@@ -149,7 +149,7 @@ impl Store {
     }
 
     /// Offset after the last record of the log that this instance has applied.
-    pub fn as_of(&self) -> i64 {
+    pub fn applied_offset(&self) -> i64 {
         self.state.next()
     }
 
@@ -171,9 +171,9 @@ impl Store {
         E: Send + 'static,
         D: FnMut(&PendingDefinitions<'_>) -> Result<(Vec<LogRecord>, T), E> + Send + 'static,
     {
-        let requests = self.requests.lock().clone();
+        let requests = self.request_sender.lock().clone();
         let requests = requests.ok_or(StoreError::Stopped)?;
-        let (decision, outcome) = Decision::new(decide);
+        let (decision, outcome) = PendingWrite::new(decide);
         requests.send(Box::new(decision)).await.map_err(|_| StoreError::Stopped)?;
         outcome.await.map_err(|_| StoreError::Stopped)?
     }
@@ -181,10 +181,10 @@ impl Store {
     /// Finishes queued writes, as far as brokers accept them within `LAST_WRITES`, and stops following.
     pub async fn stop(&self) {
         self.stop.token().cancel();
-        drop(self.requests.lock().take());
+        drop(self.request_sender.lock().take());
         let threads = std::mem::take(&mut *self.threads.lock());
         let ended = tokio::task::spawn_blocking(|| threads.into_iter().map(JoinHandle::join).all(|end| end.is_ok()));
-        match tokio::time::timeout(LAST_WRITES, ended).await {
+        match tokio::time::timeout(STOP_TIMEOUT, ended).await {
             Ok(Ok(true)) => {}
             Ok(_) => tracing::error!("a thread that follows or writes the definitions panicked"),
             Err(_) => tracing::warn!(
@@ -210,7 +210,7 @@ where
 {
     let state = Arc::new(StoreState::new(&config.topic, &config.secret_keys, None));
     let mut writer = DefinitionsWriter::new(config, kafka, state)?;
-    let (decision, mut outcome) = Decision::new(decide);
+    let (decision, mut outcome) = PendingWrite::new(decide);
     let written = tokio::task::spawn_blocking(move || {
         writer.check()?;
         // Most of the log is read before the transactional id is taken over. So little time passes between taking

@@ -8,14 +8,14 @@ mod required;
 pub use self::access::{AccessReport, UnknownAccess};
 pub use self::acl::{MissingAcls, ResourceKind};
 pub use self::cluster::{Cluster, Error};
-pub use self::required::{RequiredTopic, TopicStatus, Wrong, counted, required_topics};
+pub use self::required::{RequiredTopic, TopicStatus, WrongTopic, count_text, required_topics};
 
 use tracing::{error, warn};
 
 use crate::config::Config;
 
 /// Max attempts with a cluster that answers but fails to describe or create a topic.
-const TRIES: usize = 3;
+const MAX_TRIES: usize = 3;
 
 /// Creates missing topics, refuses topics with wrong settings, and returns the names of the created topics. A client
 /// without the ACLs that delivery needs on Outhook's own topics and groups is refused too: it would work for a while,
@@ -28,24 +28,24 @@ const TRIES: usize = 3;
 /// # Errors
 /// The cluster can't be reached, ACLs are missing, a topic can't be created, or a topic has wrong settings.
 pub async fn ensure(config: &Config) -> Result<Vec<String>, Error> {
-    for _ in 1..TRIES {
-        match try_to_ensure(config).await {
+    for _ in 1..MAX_TRIES {
+        match try_ensure(config).await {
             Err(error @ (Error::Describe { .. } | Error::Create { .. })) => warn!("{error}; trying again"),
             ended => return ended,
         }
     }
-    try_to_ensure(config).await
+    try_ensure(config).await
 }
 
-async fn try_to_ensure(config: &Config) -> Result<Vec<String>, Error> {
+async fn try_ensure(config: &Config) -> Result<Vec<String>, Error> {
     let cluster = Cluster::connect(config).await?;
     let access = cluster.access(config).await;
-    allowed(&access, config)?;
+    check_access(&access, config)?;
     let required = required_topics(config);
     let mut missing = Vec::new();
     for topic in &required {
-        match cluster.standing(topic).await? {
-            TopicStatus::Right { .. } => {}
+        match cluster.topic_status(topic).await? {
+            TopicStatus::Correct { .. } => {}
             TopicStatus::Wrong(wrong) => return Err(Error::Wrong(wrong)),
             TopicStatus::Missing => missing.push(topic),
         }
@@ -53,20 +53,20 @@ async fn try_to_ensure(config: &Config) -> Result<Vec<String>, Error> {
     if !missing.is_empty() {
         cluster.create(&missing).await?;
         // Before a topic exists, brokers can't report the access to it.
-        allowed(&cluster.access(config).await, config)?;
+        check_access(&cluster.access(config).await, config)?;
     }
-    for reason in &access.unknown {
+    for reason in &access.unknown_reasons {
         warn!("{reason}");
     }
-    for acls in &access.own {
-        error!("{acls}: some of the REST API does not work; to fix it: {}", acls.mend);
+    for acls in &access.missing_on_own {
+        error!("{acls}: some of the REST API does not work; to fix it: {}", acls.fix_command);
     }
-    for acls in &access.sources {
-        error!("{acls}: nothing is read there; to fix it: {}", acls.mend);
+    for acls in &access.missing_on_sources {
+        error!("{acls}: nothing is read there; to fix it: {}", acls.fix_command);
     }
     Ok(missing.into_iter().map(|topic| topic.name.clone()).collect())
 }
 
-fn allowed(access: &AccessReport, config: &Config) -> Result<(), Error> {
-    if access.keeps_from_running(config) { Err(Error::Denied(access.own.clone())) } else { Ok(()) }
+fn check_access(access: &AccessReport, config: &Config) -> Result<(), Error> {
+    if access.prevents_delivery(config) { Err(Error::Denied(access.missing_on_own.clone())) } else { Ok(()) }
 }

@@ -95,7 +95,7 @@ fn told(file: &str) -> String {
 
 fn told_change(change: &RowChange<'_>) -> String {
     let RowChange { table, operation, event_date, .. } = change;
-    let date = jiff::fmt::temporal::DateTimePrinter::new().precision(Some(event_date.digits));
+    let date = jiff::fmt::temporal::DateTimePrinter::new().precision(Some(event_date.fraction_digits));
     let sequence = match change.sequence {
         Sequence::Postgres { commit, lsn, after_delete } => {
             format!("{commit} {lsn} {}", if after_delete { "after" } else { "first" })
@@ -197,7 +197,7 @@ fn a_schema_changes_no_identity() {
 
 #[test]
 fn snapshot_rows_are_inserts_where_the_source_says_so() {
-    let mut decoder = decoder(|settings| settings.snapshot = SnapshotRows::Insert);
+    let mut decoder = decoder(|settings| settings.snapshot_rows = SnapshotRows::Insert);
     let mut told = String::new();
     for file in ["a_customers.jsonl", "a_audit_nopk.jsonl", "a_incremental_snapshot.jsonl", "b_schemas.jsonl"] {
         for line in lines(file) {

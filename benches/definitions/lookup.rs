@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use outhook::decode::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChange, Value};
+use outhook::decode::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChangePolicy, Value};
 use outhook::matching::Index;
 use outhook::vocabulary::Operation;
 
@@ -61,12 +61,12 @@ fn update<'a>() -> RowChange<'a> {
         table: "".into(),
         operation: Operation::Update,
         source: None,
-        event_date: EventDate { at: jiff::Timestamp::UNIX_EPOCH, digits: 6 },
+        event_date: EventDate { at: jiff::Timestamp::UNIX_EPOCH, fraction_digits: 6 },
         sequence: Sequence::Offset { partition: 0, offset: 0 },
-        identity: Identity::Place { topic: "orders", partition: 0, offset: 0, timestamp_ms: 0 },
+        identity: Identity::RecordPosition { topic: "orders", partition: 0, offset: 0, timestamp_ms: 0 },
         before: Some(row("19.50")),
         after: Some(row("21.00")),
         trimmed: false,
-        unknown_change: UnknownChange::Fire,
+        unknown_change: UnknownChangePolicy::Fire,
     }
 }

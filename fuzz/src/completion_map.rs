@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use outhook::source::{CommitMetadata, Completion, Mark};
+use outhook::source::{CommitMetadata, CompletionMap, RecordFingerprint};
 
 const CLUSTER: &str = "c";
 /// Kafka's default for `offset.metadata.max.bytes`.
@@ -18,9 +18,9 @@ pub fn completion_map(bytes: &[u8]) {
     let (read, expected) = (CommitMetadata::decode(CLUSTER, text), Expected::of(text));
     assert_eq!(read.is_some(), expected.is_some(), "{text:?} is read as {read:?}");
     let (Some(read), Some(expected)) = (read, expected) else { return };
-    assert_eq!(read.log, expected.log);
-    assert_eq!(read.completion.is_some(), expected.map.is_some());
-    if let (Some(completion), Some(map)) = (&read.completion, &expected.map) {
+    assert_eq!(read.log_record, expected.log);
+    assert_eq!(read.completion_map.is_some(), expected.map.is_some());
+    if let (Some(completion), Some(map)) = (&read.completion_map, &expected.map) {
         map.check(completion);
         map.check_offsets(completion);
     }
@@ -29,13 +29,13 @@ pub fn completion_map(bytes: &[u8]) {
 
 /// The numbers of a metadata text.
 struct Expected {
-    log: Mark,
+    log: RecordFingerprint,
     map: Option<ExpectedMap>,
     is_earlier_version: bool,
 }
 
 struct ExpectedMap {
-    head: Mark,
+    head: RecordFingerprint,
     newest: i64,
     /// Without empty ranges.
     settled: Vec<Range<i64>>,
@@ -53,7 +53,7 @@ impl Expected {
         let numbers = numbers(digits).filter(|_| text.len() <= MAX_BYTES)?;
         let mark = |at: usize| {
             let offset = i64::try_from(*numbers.get(at)?).ok()?;
-            Some(Mark { offset, timestamp: numbers.get(at + 1)?.cast_signed() })
+            Some(RecordFingerprint { offset, timestamp: numbers.get(at + 1)?.cast_signed() })
         };
         let log = mark(0)?;
         if !is_earlier_version && numbers.len() == 2 {
@@ -78,8 +78,8 @@ impl Expected {
 }
 
 impl ExpectedMap {
-    fn check(&self, read: &Completion) {
-        assert!(read.begins_with(self.head));
+    fn check(&self, read: &CompletionMap) {
+        assert!(read.starts_at(self.head));
         assert_eq!(read.newest(), self.newest);
         assert!(read.remaining().eq(self.settled.iter().cloned()));
     }
@@ -91,7 +91,7 @@ impl ExpectedMap {
 
     /// Asks for the first and last offset of each range and for their neighbours. Then again, with one record that is
     /// newer than the map.
-    fn check_offsets(&self, read: &Completion) {
+    fn check_offsets(&self, read: &CompletionMap) {
         let mut offsets: Vec<i64> = vec![self.head.offset, self.head.offset + 1, i64::MAX];
         for range in &self.settled {
             let inner = range.start + (range.end - range.start) / 2;
@@ -101,8 +101,8 @@ impl ExpectedMap {
         offsets.dedup();
         let mut map = read.clone();
         for offset in &offsets {
-            let record = Mark { offset: *offset, timestamp: self.newest };
-            assert_eq!(map.has(record), self.contains(*offset), "offset {offset}");
+            let record = RecordFingerprint { offset: *offset, timestamp: self.newest };
+            assert_eq!(map.take_settled(record), self.contains(*offset), "offset {offset}");
         }
         assert_eq!(map.remaining().count(), 0, "all ranges are passed");
 
@@ -110,9 +110,10 @@ impl ExpectedMap {
         let (mut map, mut is_cleared) = (read.clone(), false);
         let newer_at = offsets.len() / 2;
         for (at, offset) in offsets.iter().enumerate() {
-            let record = Mark { offset: *offset, timestamp: if at == newer_at { newer } else { self.newest } };
+            let record =
+                RecordFingerprint { offset: *offset, timestamp: if at == newer_at { newer } else { self.newest } };
             is_cleared |= at == newer_at && self.contains(*offset);
-            assert_eq!(map.has(record), !is_cleared && self.contains(*offset), "offset {offset}");
+            assert_eq!(map.take_settled(record), !is_cleared && self.contains(*offset), "offset {offset}");
         }
     }
 }
@@ -148,15 +149,15 @@ fn check_written(expected: &Expected) {
     let text = CommitMetadata::encode(CLUSTER, expected.log, *head, *newest, settled.iter().cloned());
     assert!(text.len() <= MAX_BYTES, "{} bytes", text.len());
     let again = CommitMetadata::decode(CLUSTER, &text).expect("written metadata is read");
-    assert_eq!(again.log, expected.log);
-    let ranges: Vec<Range<i64>> = again.completion.iter().flat_map(Completion::remaining).collect();
+    assert_eq!(again.log_record, expected.log);
+    let ranges: Vec<Range<i64>> = again.completion_map.iter().flat_map(CompletionMap::remaining).collect();
     assert!(settled.starts_with(&ranges), "only the highest offsets are dropped");
     if !expected.is_earlier_version {
         assert_eq!(ranges.len(), settled.len(), "the text that was read has room for all of them");
     }
-    if let Some(completion) = again.completion {
-        assert!(completion.begins_with(*head));
+    if let Some(completion) = again.completion_map {
+        assert!(completion.starts_at(*head));
         assert_eq!(completion.newest(), *newest);
     }
-    assert_eq!(CommitMetadata::encode(CLUSTER, again.log, *head, *newest, ranges.into_iter()), text);
+    assert_eq!(CommitMetadata::encode(CLUSTER, again.log_record, *head, *newest, ranges.into_iter()), text);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use outhook::decode::{
     DecodeError, Decoded, Decoder, EventDate, EventSourceRule, Format, Identity, Input, Row, RowChange, RowsSent,
-    Sequence, Settings, SnapshotRows, TableNaming, UnknownChange, WholeTables, unknown_keys,
+    Sequence, Settings, SnapshotRows, TableNaming, UnknownChangePolicy, WholeTables, unknown_keys,
 };
 use outhook::json;
 use outhook::vocabulary::Operation;
@@ -66,10 +66,10 @@ impl<'b> FuzzRecord<'b> {
         let flag = |at: usize, bits: u8| flags.get(at).is_some_and(|flags| flags & bits == bits);
         let mut settings = Settings::new(if flag(0, 1) { Format::Debezium } else { Format::Outhook });
         settings.account = "acme".into();
-        settings.snapshot = if flag(0, 2) { SnapshotRows::Insert } else { SnapshotRows::Ignore };
-        settings.rows = if flag(0, 4) { RowsSent::Whole } else { RowsSent::Learn };
-        settings.unknown_change = if flag(0, 8) { UnknownChange::Skip } else { UnknownChange::Fire };
-        settings.table_name = match (flag(0, 16), flag(0, 32)) {
+        settings.snapshot_rows = if flag(0, 2) { SnapshotRows::Insert } else { SnapshotRows::Ignore };
+        settings.rows_sent = if flag(0, 4) { RowsSent::Whole } else { RowsSent::Learn };
+        settings.unknown_change = if flag(0, 8) { UnknownChangePolicy::Skip } else { UnknownChangePolicy::Fire };
+        settings.table_naming = match (flag(0, 16), flag(0, 32)) {
             (true, _) => TableNaming::SchemaTable,
             (_, true) => TableNaming::DatabaseTable,
             _ => TableNaming::Table,
@@ -199,7 +199,7 @@ fn check_rewritten(change: &RowChange<'_>) {
     };
     assert_eq!((&again.account, &again.table, again.operation), (&change.account, &change.table, change.operation));
     assert_eq!(again.event_date, change.event_date);
-    assert_eq!(again.identity, Identity::Given("1".into()));
+    assert_eq!(again.identity, Identity::ProducerId("1".into()));
     assert_eq!(texts(&again.before), texts(&change.before));
     assert_eq!(texts(&again.after), texts(&change.after));
 }

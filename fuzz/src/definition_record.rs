@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
-use outhook::definition::{BadReason, BadRecord, Changes, Definitions, Keyring, LogRecord};
+use outhook::definition::{BadReason, BadRecord, DefinitionChanges, Definitions, Keyring, LogRecord};
 
 use super::{MARKER, is_only_in};
 
@@ -36,8 +36,8 @@ type Record<'b> = (&'b [u8], Option<&'b [u8]>);
 /// - An error shows no secret.
 pub fn definition_record(bytes: &[u8]) {
     let records: Vec<Record<'_>> = bytes.split(|byte| *byte == b'\n').map(record).collect();
-    let mut changes = Changes::default();
-    let mut state = Definitions::sealed_with(KEYS.clone());
+    let mut changes = DefinitionChanges::default();
+    let mut state = Definitions::with_keyring(KEYS.clone());
     for (key, value) in &records {
         if let Err(error) = state.apply(key, *value, &mut changes) {
             check_error(&error, value.unwrap_or_default());
@@ -65,9 +65,9 @@ fn record(line: &[u8]) -> Record<'_> {
 }
 
 fn applied<'b>(records: impl Iterator<Item = &'b Record<'b>>) -> Definitions {
-    let mut state = Definitions::sealed_with(KEYS.clone());
+    let mut state = Definitions::with_keyring(KEYS.clone());
     for (key, value) in records {
-        let _ = state.apply(key, *value, &mut Changes::default());
+        let _ = state.apply(key, *value, &mut DefinitionChanges::default());
     }
     state
 }
@@ -89,7 +89,7 @@ fn check_error(error: &BadRecord, value: &[u8]) {
     }
 }
 
-fn check_changes(state: &Definitions, changes: &Changes) {
+fn check_changes(state: &Definitions, changes: &DefinitionChanges) {
     assert!(state.webhooks().all(|webhook| changes.webhooks.contains(&webhook.id)));
     assert!(state.events().all(|event| changes.events.contains(&event.id)));
     assert!(state.tables().all(|table| changes.tables.contains(table)));
@@ -104,13 +104,15 @@ fn check_written(state: &Definitions, records: &[Record<'_>]) {
     let others = state.events().map(LogRecord::event).chain(state.declared().map(LogRecord::table));
     let others = others.chain(state.clients().map(LogRecord::client));
 
-    let mut again = Definitions::sealed_with(KEYS.clone());
+    let mut again = Definitions::with_keyring(KEYS.clone());
     let mut without_key = Definitions::default();
     for record in with_secrets.iter().cloned().chain(others) {
         let key = record.key.to_string();
         let sealed = record.sealed(&KEYS, &|random| random.fill(9)).expect("a definition has a value");
-        again.apply(key.as_bytes(), Some(&sealed), &mut Changes::default()).expect("a written definition is read");
-        let _ = without_key.apply(key.as_bytes(), Some(&sealed), &mut Changes::default());
+        again
+            .apply(key.as_bytes(), Some(&sealed), &mut DefinitionChanges::default())
+            .expect("a written definition is read");
+        let _ = without_key.apply(key.as_bytes(), Some(&sealed), &mut DefinitionChanges::default());
         let is_shown = |text: &str| {
             let read = records.iter().filter(|(name, _)| *name == key.as_bytes());
             let is_secret = read.filter_map(|(_, value)| *value).all(|value| has_only_in_secrets(value, text));

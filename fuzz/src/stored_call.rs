@@ -8,8 +8,8 @@ use outhook::definition::Webhook;
 use outhook::deliver::WriteCount;
 use outhook::kafka::producer::Headers;
 use outhook::receipt::{Budget, Receipt, ReceiptTracker};
-use outhook::rules::{Live, Target};
-use outhook::settle::{Due, InvalidCall, StoredCall};
+use outhook::rules::{EventState, Target};
+use outhook::settle::{CallDue, InvalidCall, StoredCall};
 
 use super::split;
 
@@ -38,7 +38,7 @@ pub fn stored_call(bytes: &[u8]) {
     let headers: Vec<(&[u8], &[u8])> = head.split(|byte| *byte == b'\n').map(|line| split(line, b"=")).collect();
     let header = |wanted: &str| headers.iter().find(|(name, _)| *name == wanted.as_bytes()).map(|(_, value)| *value);
 
-    let (call, until) = (StoredCall::read(header), Due::read(header));
+    let (call, until) = (StoredCall::read(header), CallDue::read(header));
     match StoredCall::read_waiting(header) {
         Ok((waiting, due)) => {
             assert_eq!(call.as_ref(), Ok(&waiting));
@@ -51,7 +51,7 @@ pub fn stored_call(bytes: &[u8]) {
             check_error(&error);
         }
     }
-    match StoredCall::of_letter(header) {
+    match StoredCall::parse_dead_letter(header) {
         Ok(call) => check_letter(&call),
         Err(error) => check_error(&error),
     }
@@ -62,30 +62,30 @@ fn check_error(error: &InvalidCall) {
     assert!(text.starts_with("invalid retry record: ") && text.len() <= MAX_ERROR, "{text}");
 }
 
-fn check_waiting(call: &StoredCall, due: Due, body: Bytes) {
+fn check_waiting(call: &StoredCall, due: CallDue, body: Bytes) {
     let now = Timestamp::from_millisecond(due.due_ms).unwrap_or(Timestamp::UNIX_EPOCH);
     let now_ms = now.as_millisecond();
-    let record = call.clone().due(now, due.definitions, body.clone());
+    let record = call.clone().due(now, due.definitions_offset, body.clone());
     assert_eq!(record.record.value, Some(body));
-    let key = call.row.map_or(call.call.0.as_bytes().to_vec(), |row| row.bytes().to_vec());
+    let key = call.row_key.map_or(call.call.0.as_bytes().to_vec(), |row| row.bytes().to_vec());
     assert_eq!(record.record.key.as_deref(), Some(&*key));
     let again = StoredCall::read_waiting(|name| record.record.headers.get(name));
     let step = WriteCount::requested(now_ms).next();
-    let expected = StoredCall { attempts: 0, deferrals: 0, offered_ms: now_ms, step, ..call.clone() };
-    assert_eq!(again, Ok((expected, Due { due_ms: now_ms, definitions: due.definitions })));
+    let expected = StoredCall { attempts: 0, deferrals: 0, first_due_ms: now_ms, write_count: step, ..call.clone() };
+    assert_eq!(again, Ok((expected, CallDue { due_ms: now_ms, definitions_offset: due.definitions_offset })));
 }
 
 fn check_letter(call: &StoredCall) {
     let headers = Headers::from(call.headers("retries ended"));
     // The time is RFC 3339 text, for people. A time that this can't write becomes 1970.
-    let offered_ms = Timestamp::from_millisecond(call.offered_ms).map_or(0, Timestamp::as_millisecond);
-    let expected = StoredCall { offered_ms, step: WriteCount::FIRST, ..call.clone() };
-    assert_eq!(StoredCall::of_letter(|name| headers.get(name)), Ok(expected));
+    let offered_ms = Timestamp::from_millisecond(call.first_due_ms).map_or(0, Timestamp::as_millisecond);
+    let expected = StoredCall { first_due_ms: offered_ms, write_count: WriteCount::FIRST, ..call.clone() };
+    assert_eq!(StoredCall::parse_dead_letter(|name| headers.get(name)), Ok(expected));
 }
 
 fn check_restored(stored: StoredCall, body: Bytes) {
     let urls: Vec<&str> = TARGET.endpoints.iter().map(|endpoint| &*endpoint.url).collect();
-    let Some(endpoint) = stored.endpoint_of(&TARGET) else {
+    let Some(endpoint) = stored.current_endpoint(&TARGET) else {
         assert!(!urls.contains(&&*stored.url));
         return;
     };
@@ -98,7 +98,7 @@ fn check_restored(stored: StoredCall, body: Bytes) {
         ..stored.clone()
     };
     let receipt = Receipt::open(Arc::new(NoLedger), 0, Budget::new(u64::MAX));
-    let call = stored.into_call(endpoint, TARGET.clone(), Live::default(), body.clone(), receipt);
+    let call = stored.into_call(endpoint, TARGET.clone(), EventState::default(), body.clone(), receipt);
     assert_eq!(call.message.body, body);
     assert_eq!(StoredCall::of(&call), expected);
     call.receipt.settle();

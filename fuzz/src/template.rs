@@ -6,7 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use outhook::decode::{Decoded, Decoder, Format, Input, RowChange, Settings, WholeTables};
 use outhook::definition::template::{
-    DynamicMember, Fixed, OUT_HOOK, Op, RowReference, Template, TemplateError, Varying,
+    DynamicMember, EventParameter, MessageParameter, OUT_HOOK_PARAMETERS, RowReference, Template, TemplateError,
+    TemplateOp,
 };
 use outhook::definition::{Event, Payload, Webhook};
 use outhook::json::{self, JsonKind};
@@ -69,16 +70,16 @@ fn check_error(text: &str, error: &TemplateError) {
 }
 
 /// A template that compiles to these steps.
-fn written(ops: &[Op]) -> String {
+fn written(ops: &[TemplateOp]) -> String {
     let mut text = String::new();
     for op in ops {
         match op {
             // In JSON text `[@` can only be inside a string.
-            Op::Text(json) => text.push_str(&json.replace("[@", "\\u005b@")),
-            Op::Value(reference) => write!(text, "\"{}\"", parameter(reference)).expect("a String takes all"),
-            Op::Spliced(reference) => text.push_str(&parameter(reference)),
-            Op::Fixed(_) | Op::Varying(_) => text.push_str(&out_hook(op)),
-            Op::Object(members) => {
+            TemplateOp::Text(json) => text.push_str(&json.replace("[@", "\\u005b@")),
+            TemplateOp::Value(reference) => write!(text, "\"{}\"", parameter(reference)).expect("a String takes all"),
+            TemplateOp::Spliced(reference) => text.push_str(&parameter(reference)),
+            TemplateOp::EventParameter(_) | TemplateOp::MessageParameter(_) => text.push_str(&out_hook(op)),
+            TemplateOp::Object(members) => {
                 let member =
                     |member: &DynamicMember| format!("\"{}\":{}", written(&member.key), written(&member.value));
                 write!(text, "{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
@@ -97,19 +98,21 @@ fn parameter(reference: &RowReference) -> String {
     match reference {
         RowReference::Field(name) => format!("[@field:{}]", escaped(name)),
         RowReference::AttachmentUrl(name) => format!("[@field:{}/]", escaped(name)),
-        RowReference::Missing => "[@out-hook:missing]".to_owned(),
+        RowReference::MissingFields => "[@out-hook:missing]".to_owned(),
     }
 }
 
-fn out_hook(op: &Op) -> String {
-    let (name, _) = OUT_HOOK.iter().find(|(_, known)| known == op).expect("each parameter has a name");
+fn out_hook(op: &TemplateOp) -> String {
+    let (name, _) = OUT_HOOK_PARAMETERS.iter().find(|(_, known)| known == op).expect("each parameter has a name");
     format!("[@out-hook:{name}]")
 }
 
 /// Whether a step is in a program.
-fn has(ops: &[Op], wanted: &Op) -> bool {
+fn has(ops: &[TemplateOp], wanted: &TemplateOp) -> bool {
     ops.iter().any(|op| match op {
-        Op::Object(members) => members.iter().any(|member| has(&member.key, wanted) || has(&member.value, wanted)),
+        TemplateOp::Object(members) => {
+            members.iter().any(|member| has(&member.key, wanted) || has(&member.value, wanted))
+        }
         op => op == wanted,
     })
 }
@@ -128,11 +131,14 @@ fn check_bodies(text: &str, template: &Template, row: &str) {
         if row == ROW || row.matches(['{', '[']).count() == 1 {
             assert!(has_distinct_keys(body), "{body}");
         }
-        if !has(template.ops(), &Op::Fixed(Fixed::Secret)) && !text.contains(SECRET) && !row.contains(SECRET) {
+        if !has(template.ops(), &TemplateOp::EventParameter(EventParameter::Secret))
+            && !text.contains(SECRET)
+            && !row.contains(SECRET)
+        {
             assert!(!body.contains(SECRET), "{body}");
         }
     }
-    if !has(template.ops(), &Op::Varying(Varying::CallId)) {
+    if !has(template.ops(), &TemplateOp::MessageParameter(MessageParameter::CallId)) {
         assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]));
     }
 }

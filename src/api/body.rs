@@ -23,11 +23,11 @@ use crate::json::without_byte_order_mark;
 /// Max size of a body, in bytes.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
 /// Max bytes of an oversized body that are read and discarded.
-const DISCARDED: usize = 64 * 1024 * 1024;
+const MAX_DISCARDED_BYTES: usize = 64 * 1024 * 1024;
 /// Max pause between two chunks of a body that is discarded.
-const PAUSE: Duration = Duration::from_millis(500);
+const MAX_CHUNK_PAUSE: Duration = Duration::from_millis(500);
 /// Max time for a body to arrive.
-const ARRIVAL: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a body can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ pub(super) enum BodyError {
     NotAnObject,
     #[error("there is no field {given:?}; did you mean {meant}?")]
     Misspelt { given: String, meant: String },
-    #[error("{path}: {}", in_words(.source))]
+    #[error("{path}: {}", json_terms(.source))]
     Field { path: String, source: serde_json::Error },
 }
 
@@ -95,7 +95,7 @@ pub(super) async fn read(request: Request) -> Result<Bytes, ApiError> {
         discard(body);
         return Err(too_large());
     }
-    match timeout(ARRIVAL, Limited::new(&mut body, MAX_BODY).collect()).await {
+    match timeout(BODY_TIMEOUT, Limited::new(&mut body, MAX_BODY).collect()).await {
         Ok(Ok(read)) => Ok(read.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             discard(body);
@@ -103,7 +103,7 @@ pub(super) async fn read(request: Request) -> Result<Bytes, ApiError> {
         }
         Ok(Err(_)) => Err(ApiError::body("the body ended early, or its chunks can't be read")),
         Err(_) => {
-            let message = format!("the body did not arrive within {} s", ARRIVAL.as_secs());
+            let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
             Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", message))
         }
     }
@@ -112,9 +112,9 @@ pub(super) async fn read(request: Request) -> Result<Bytes, ApiError> {
 /// Reads and discards the rest of a body while the answer is sent. Without this, a client that writes its whole
 /// request before it reads would get a connection reset instead of the answer (RFC 9112, 9.6).
 fn discard(body: Arriving) {
-    let mut rest = Limited::new(body, DISCARDED);
-    let discarding = async move { while let Ok(Some(Ok(_))) = timeout(PAUSE, rest.frame()).await {} };
-    tokio::spawn(timeout(ARRIVAL, discarding));
+    let mut rest = Limited::new(body, MAX_DISCARDED_BYTES);
+    let discarding = async move { while let Ok(Some(Ok(_))) = timeout(MAX_CHUNK_PAUSE, rest.frame()).await {} };
+    tokio::spawn(timeout(BODY_TIMEOUT, discarding));
 }
 
 fn text(body: &[u8]) -> Result<&str, Utf8Error> {
@@ -142,7 +142,7 @@ pub(super) fn parse<T: DeserializeOwned + Serialize + Default>(body: &[u8]) -> R
     let Value::Object(fields) = &value else {
         return Err(BodyError::NotAnObject);
     };
-    misspelt::<T>(fields.keys())?;
+    check_misspelt_keys::<T>(fields.keys())?;
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         BodyError::Field { path, source: error.into_inner() }
@@ -150,7 +150,7 @@ pub(super) fn parse<T: DeserializeOwned + Serialize + Default>(body: &[u8]) -> R
 }
 
 /// Replaces the Rust terms of a serde error by JSON terms.
-fn in_words(error: &serde_json::Error) -> String {
+fn json_terms(error: &serde_json::Error) -> String {
     let words = [
         ("invalid type: sequence", "invalid type: list"),
         ("expected a sequence", "expected a list"),
@@ -164,16 +164,16 @@ fn in_words(error: &serde_json::Error) -> String {
 }
 
 /// Max edit distance at which an unknown key counts as a misspelt known one.
-const NEAR: usize = 2;
+const MAX_TYPO_DISTANCE: usize = 2;
 
-fn misspelt<'k, T: Serialize + Default>(keys: impl Iterator<Item = &'k String>) -> Result<(), BodyError> {
+fn check_misspelt_keys<'k, T: Serialize + Default>(keys: impl Iterator<Item = &'k String>) -> Result<(), BodyError> {
     // The request types skip no key when they are serialized, so this has all known keys.
     let Ok(Value::Object(known)) = serde_json::to_value(T::default()) else { return Ok(()) };
     for key in keys.filter(|key| !known.contains_key(*key)) {
-        let alike = known.keys().filter(|known| known.len().abs_diff(key.len()) <= NEAR);
+        let alike = known.keys().filter(|known| known.len().abs_diff(key.len()) <= MAX_TYPO_DISTANCE);
         let far = |known: &String| strsim::levenshtein(&known.to_lowercase(), &key.to_lowercase());
         let nearest = alike.map(|known| (far(known), known)).min();
-        if let Some((_, meant)) = nearest.filter(|(far, _)| *far <= NEAR) {
+        if let Some((_, meant)) = nearest.filter(|(far, _)| *far <= MAX_TYPO_DISTANCE) {
             return Err(BodyError::Misspelt { given: key.clone(), meant: meant.clone() });
         }
     }
@@ -181,13 +181,13 @@ fn misspelt<'k, T: Serialize + Default>(keys: impl Iterator<Item = &'k String>) 
 }
 
 /// A text in which control characters inside JSON strings are escaped.
-struct Escaped<'t> {
+struct EscapedText<'t> {
     text: Cow<'t, str>,
     /// Positions in the escaped text where bytes were added, and their numbers.
-    added: Vec<(usize, usize)>,
+    added_bytes: Vec<(usize, usize)>,
 }
 
-fn escape(text: &str) -> Escaped<'_> {
+fn escape(text: &str) -> EscapedText<'_> {
     let mut added = Vec::new();
     let mut out = String::new();
     let (mut in_string, mut after_backslash) = (false, false);
@@ -212,18 +212,19 @@ fn escape(text: &str) -> Escaped<'_> {
         after_backslash = in_string && byte == b'\\' && !after_backslash;
     }
     if added.is_empty() {
-        return Escaped { text: Cow::Borrowed(text), added };
+        return EscapedText { text: Cow::Borrowed(text), added_bytes: added };
     }
     out.push_str(&text[copied..]);
-    Escaped { text: Cow::Owned(out), added }
+    EscapedText { text: Cow::Owned(out), added_bytes: added }
 }
 
-impl Escaped<'_> {
+impl EscapedText<'_> {
     /// The line and column of an error in the text that was sent.
     fn position(&self, sent: &str, error: &serde_json::Error) -> (usize, usize) {
         let line_start = self.text.split_inclusive('\n').take(error.line() - 1).map(str::len).sum::<usize>();
         let at = line_start + error.column().saturating_sub(1);
-        let added: usize = self.added.iter().filter(|(position, _)| *position <= at).map(|(_, bytes)| bytes).sum();
+        let added: usize =
+            self.added_bytes.iter().filter(|(position, _)| *position <= at).map(|(_, bytes)| bytes).sum();
         let before = &sent.as_bytes()[..(at - added.min(at)).min(sent.len())];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
         let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;

@@ -55,7 +55,7 @@ pub struct TokenSecret(String);
 /// The text is too short for a key. The error does not show the text.
 #[derive(Debug, thiserror::Error)]
 #[error("it has {0} characters, but a key needs at least 32; create one with `openssl rand -hex 32`")]
-pub struct TooShort(usize);
+pub struct TokenSecretTooShort(usize);
 
 impl TokenSecret {
     pub(super) fn bytes(&self) -> &[u8] {
@@ -64,10 +64,10 @@ impl TokenSecret {
 }
 
 impl TryFrom<String> for TokenSecret {
-    type Error = TooShort;
+    type Error = TokenSecretTooShort;
 
-    fn try_from(text: String) -> Result<Self, TooShort> {
-        if text.len() < 32 { Err(TooShort(text.len())) } else { Ok(Self(text)) }
+    fn try_from(text: String) -> Result<Self, TokenSecretTooShort> {
+        if text.len() < 32 { Err(TokenSecretTooShort(text.len())) } else { Ok(Self(text)) }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::kafka::topic_reader;
 use crate::store::WriteError;
 
 /// Max time to answer a request.
-const TIME: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-caspio-request-id");
 
 /// Why a request failed. [`frame`] turns it into a response, because the request's id and path are known there.
@@ -102,7 +102,7 @@ impl ApiError {
         Self::new(status, code, message)
     }
 
-    fn answer(self, resource: String, request_id: String, mut headers: HeaderMap) -> Response {
+    fn render(self, resource: String, request_id: String, mut headers: HeaderMap) -> Response {
         let Self { status, code, message, oauth, retry_after } = self;
         headers.remove(http::header::CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -139,7 +139,7 @@ impl<E: Into<ApiError>> From<WriteError<E>> for ApiError {
     fn from(error: WriteError<E>) -> Self {
         match error {
             WriteError::Refused(problem) => problem.into(),
-            WriteError::Unwritten(cause) => {
+            WriteError::NotWritten(cause) => {
                 // The cause names brokers and topics, which API clients must not see.
                 tracing::error!("the definitions could not be written for an API request: {cause}");
                 Self::unavailable(
@@ -167,35 +167,35 @@ impl From<topic_reader::Error> for ApiError {
     }
 }
 
-const ONE_HOST: &str = "an HTTP/1.1 request needs exactly one Host header";
+const HOST_HEADER_MESSAGE: &str = "an HTTP/1.1 request needs exactly one Host header";
 
 /// Whether the request has one Host header, as RFC 9112 (3.2) requires. With two, a proxy could use the other one.
-fn names_one_host(request: &Request) -> bool {
+fn has_one_host(request: &Request) -> bool {
     let hosts = request.headers().get_all(HOST).iter().count();
     hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11)
 }
 
-async fn answer(request: Request, next: Next) -> Response {
-    tokio::time::timeout(TIME, next.run(request)).await.unwrap_or_else(|_| {
-        let seconds = TIME.as_secs();
+async fn run_with_timeout(request: Request, next: Next) -> Response {
+    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
+        let seconds = REQUEST_TIMEOUT.as_secs();
         let message = format!("no answer within {seconds} s; a change may still be made, so check before you retry");
         ApiError::unavailable(message).into_response()
     })
 }
 
 /// Middleware: adds the request id to every response, gives every error the common shape, and ends slow requests.
-pub(super) async fn frame(request: Request, next: Next) -> Response {
+pub(super) async fn error_middleware(request: Request, next: Next) -> Response {
     let request_id = Uuid::new_v4().hyphenated().to_string();
     let resource = request.uri().path().to_owned();
-    let mut response = match names_one_host(&request) {
-        true => answer(request, next).await,
-        false => ApiError::new(StatusCode::BAD_REQUEST, "IncorrectRequest", ONE_HOST).into_response(),
+    let mut response = match has_one_host(&request) {
+        true => run_with_timeout(request, next).await,
+        false => ApiError::new(StatusCode::BAD_REQUEST, "IncorrectRequest", HOST_HEADER_MESSAGE).into_response(),
     };
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         let known = response.extensions_mut().remove::<ApiError>();
         let error = known.unwrap_or_else(|| ApiError::of_framework(status));
-        response = error.answer(resource, request_id.clone(), std::mem::take(response.headers_mut()));
+        response = error.render(resource, request_id.clone(), std::mem::take(response.headers_mut()));
     }
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, id);

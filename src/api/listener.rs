@@ -16,20 +16,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use self::connections::{Connections, Entered};
+use self::connections::{ConnectionEntry, Connections};
 use super::Config;
 
 /// Max open connections. For a further one an idle connection is closed. Until then it waits in the kernel's queue.
-const CONNECTIONS: u32 = 256;
+const MAX_CONNECTIONS: u32 = 256;
 /// Max time for a request's head to arrive. It also bounds idle connections: between requests the server waits for
 /// the next head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Max size of a request's head, in bytes.
 const HEAD_BYTES: usize = 16 * 1024;
 /// Interval of the search for a connection to close while all permits are taken.
-const MAKE_ROOM: Duration = Duration::from_millis(250);
+const EVICTION_INTERVAL: Duration = Duration::from_millis(250);
 /// Max time for answers under way after a stop is requested.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause after the operating system fails to accept a connection, mostly because file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -63,7 +63,7 @@ pub enum BindError {
 ///
 /// # Errors
 /// [`BindError::Foreign`].
-pub fn try_out(config: &Config) -> Result<(), BindError> {
+pub fn check_address(config: &Config) -> Result<(), BindError> {
     let Config { address } = *config;
     let bound = std::net::TcpListener::bind((address.ip(), 0));
     bound.map(drop).map_err(|reason| BindError::Foreign { address, reason })
@@ -88,7 +88,7 @@ impl Listener {
 
     /// Serves until the stop, then waits for answers under way.
     pub async fn serve(self, router: Router, stopping: CancellationToken) {
-        let permits = Arc::new(Semaphore::new(CONNECTIONS as usize));
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
         let connections = Connections::new();
         for number in 0.. {
             let next = async {
@@ -106,7 +106,7 @@ impl Listener {
                     // Without Nagle's algorithm the last bytes of an answer are sent immediately.
                     let _ = stream.set_nodelay(true);
                     let router = router.clone().layer(Extension(peer));
-                    let entered = connections.enter(number, peer.ip());
+                    let entered = connections.add(number, peer.ip());
                     tokio::spawn(serve_one(stream, router, stopping.clone(), (permit, entered)));
                 }
                 Err(error) => {
@@ -116,7 +116,7 @@ impl Listener {
             }
         }
         drop(self.socket);
-        let _ = tokio::time::timeout(LAST_ANSWERS, permits.acquire_many(CONNECTIONS)).await;
+        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, permits.acquire_many(MAX_CONNECTIONS)).await;
     }
 }
 
@@ -126,8 +126,8 @@ async fn permit(permits: &Arc<Semaphore>, connections: &Connections) -> OwnedSem
         if let Ok(permit) = permits.clone().try_acquire_owned() {
             return permit;
         }
-        connections.make_room();
-        if let Ok(permit) = tokio::time::timeout(MAKE_ROOM, permits.clone().acquire_owned()).await {
+        connections.evict_idle();
+        if let Ok(permit) = tokio::time::timeout(EVICTION_INTERVAL, permits.clone().acquire_owned()).await {
             return permit.expect("the semaphore is never closed");
         }
     }
@@ -138,7 +138,7 @@ async fn serve_one(
     stream: TcpStream,
     router: Router,
     stopping: CancellationToken,
-    (permit, entered): (OwnedSemaphorePermit, Entered),
+    (permit, entered): (OwnedSemaphorePermit, ConnectionEntry),
 ) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -148,7 +148,7 @@ async fn serve_one(
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = entered.closed() => Ok(()),
+        () = entered.wait_until_closed() => Ok(()),
         () = stopping.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use self::guesses::Guesses;
+pub use self::guesses::GuessLimiter;
 use self::token::TokenKind;
 use super::error::ApiError;
 use super::{Api, body};
@@ -65,7 +65,7 @@ pub(super) struct TokenRequest {
 /// A token.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Token)]
-pub(super) struct TokenAnswer {
+pub(super) struct TokenResponse {
     access_token: String,
     #[schema(pattern = "^bearer$", example = "bearer")]
     token_type: &'static str,
@@ -78,7 +78,7 @@ pub(super) struct TokenAnswer {
 /// Exchange a client's credentials, or a refresh token, for a token.
 #[utoipa::path(post, path = "/oauth/token", tag = "Access", operation_id = "token",
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "A token, and a refresh token to get the next one.", body = TokenAnswer)),
+    responses((status = 200, description = "A token, and a refresh token to get the next one.", body = TokenResponse)),
     security((), ("client" = [])))]
 pub(super) async fn token(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
     let peer = request.extensions().get::<SocketAddr>().copied();
@@ -103,7 +103,7 @@ pub(super) async fn token(State(api): State<Arc<Api>>, request: Request) -> Resu
             return Err(ApiError::unauthorized(message).oauth("invalid_client"));
         }
     };
-    api.knows_definitions()?;
+    api.require_definitions()?;
     let client = api.authenticate(&id, &secret, peer)?;
     let key = api.token_key()?;
     if form.grant_type.as_deref() == Some("refresh_token") {
@@ -114,7 +114,7 @@ pub(super) async fn token(State(api): State<Arc<Api>>, request: Request) -> Resu
         }
     }
     let (lifetime, refresh) = (api.access.token_lifetime, api.access.refresh_lifetime);
-    let answer = TokenAnswer {
+    let answer = TokenResponse {
         access_token: token::sign(client.id, TokenKind::Access, lifetime, &key),
         token_type: "bearer",
         expires_in: lifetime.as_secs(),
@@ -148,17 +148,17 @@ impl Api {
         if let Some(client) = known.filter(|client| client.has_secret(secret)) {
             return Ok(client);
         }
-        if let Some(wait) = self.guesses.wait(guesser, Instant::now()) {
+        if let Some(wait) = self.guess_limiter.remaining_wait(guesser, Instant::now()) {
             let message = format!("too many wrong credentials: wait {} s", wait.as_secs() + 1);
             return Err(ApiError::too_many(message, wait + Duration::from_secs(1)).oauth("invalid_client"));
         }
-        self.guesses.failed(guesser, Instant::now());
+        self.guess_limiter.record_failure(guesser, Instant::now());
         Err(ApiError::unauthorized("there is no client with this client_id and client_secret").oauth("invalid_client"))
     }
 
     /// Refuses requests until the definitions are read to their end. Before that, clients or definitions may be missing
     /// from the store.
-    fn knows_definitions(&self) -> Result<(), ApiError> {
+    fn require_definitions(&self) -> Result<(), ApiError> {
         if self.store.status().caught_up {
             return Ok(());
         }
@@ -191,7 +191,7 @@ impl FromRequestParts<Arc<Api>> for Caller {
                 "the token is missing: send Authorization: Bearer <token>, with a token from /oauth/token",
             ));
         };
-        api.knows_definitions()?;
+        api.require_definitions()?;
         // Without a key there is no client yet, so no token is valid.
         let client = api.token_key().ok().and_then(|key| token::client_of(bearer, TokenKind::Access, &key));
         let client = api.store.with(|definitions| client.and_then(|id| definitions.client(id)).cloned());

@@ -21,8 +21,8 @@ use super::error::ErrorBody;
 use super::{Api, oauth, rest};
 
 /// Names of the two security schemes in the document.
-const TOKEN: &str = "token";
-const CLIENT: &str = "client";
+const TOKEN_SCHEME: &str = "token";
+const CLIENT_SCHEME: &str = "client";
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -48,7 +48,7 @@ struct OpenApiDocument;
 
 /// The OpenAPI document as JSON text, as the API serves it.
 pub fn openapi() -> String {
-    text(&split().1)
+    text(&routes_and_document().1)
 }
 
 fn text(document: &OpenApi) -> String {
@@ -58,11 +58,11 @@ fn text(document: &OpenApi) -> String {
 }
 
 /// The routes, and the document that describes them.
-pub(super) fn split() -> (Router<Arc<Api>>, OpenApi) {
+pub(super) fn routes_and_document() -> (Router<Arc<Api>>, OpenApi) {
     let described = OpenApiRouter::with_openapi(OpenApiDocument::openapi());
     let (below_base, mut document) = described.merge(rest::router()).split_for_parts();
     for (operation, writes) in document.paths.paths.values_mut().flat_map(operations) {
-        operation.security = Some(vec![SecurityRequirement::new(TOKEN, [""; 0])]);
+        operation.security = Some(vec![SecurityRequirement::new(TOKEN_SCHEME, [""; 0])]);
         operation.parameters.iter_mut().flatten().for_each(describe_id);
         schemas::refine_bodies(operation);
         let reads_log = operation.tags.iter().flatten().any(|tag| tag == "Dead letters" || tag == "Messages");
@@ -74,12 +74,13 @@ pub(super) fn split() -> (Router<Arc<Api>>, OpenApi) {
         operations(item).for_each(|(operation, _)| errors::add(operation, true));
     }
     document.merge(of_token);
-    document.servers = Some(rest::BASES.iter().rev().map(|base| ServerBuilder::new().url(*base).build()).collect());
+    document.servers =
+        Some(rest::BASE_PATHS.iter().rev().map(|base| ServerBuilder::new().url(*base).build()).collect());
     let components = document.components.get_or_insert_default();
     add_security(components);
-    errors::describe(components);
+    errors::add_components(components);
     schemas::refine(&mut components.schemas);
-    let router = rest::BASES.iter().fold(token, |router, base| router.nest(base, below_base.clone()));
+    let router = rest::BASE_PATHS.iter().fold(token, |router, base| router.nest(base, below_base.clone()));
     (router, document)
 }
 
@@ -94,18 +95,18 @@ fn add_security(components: &mut Components) {
     let flow = Flow::ClientCredentials(ClientCredentials::new("/oauth/token", Scopes::new()));
     let mut token = OAuth2::new([flow]);
     token.description = Some("Authorization: Bearer, with a token from /oauth/token.".to_owned());
-    components.add_security_scheme(TOKEN, SecurityScheme::OAuth2(token));
-    components.add_security_scheme(CLIENT, SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
+    components.add_security_scheme(TOKEN_SCHEME, SecurityScheme::OAuth2(token));
+    components.add_security_scheme(CLIENT_SCHEME, SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
 }
 
-const UUID: &str = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$";
+const UUID_PATTERN: &str = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$";
 
 /// Adds description and pattern to an id parameter. They are the same at every path, so they are set here once.
 fn describe_id(parameter: &mut RefOr<Parameter>) {
     if let RefOr::T(Parameter { name, description, schema: Some(RefOr::T(Schema::Object(schema))), .. }) = parameter {
         let (form, pattern) = match name.as_str() {
             "letterId" => ("Partition and offset in the dead-letter topic, such as 2:1044.", "^[0-9]+:[0-9]+$"),
-            "messageId" => ("A UUID; receivers get it as webhook-id.", UUID),
+            "messageId" => ("A UUID; receivers get it as webhook-id.", UUID_PATTERN),
             "webhookId" | "eventId" | "EventId" => ("6 characters of a-z and 0-9.", "^[a-z0-9]{6}$"),
             _ => return,
         };

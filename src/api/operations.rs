@@ -12,7 +12,7 @@ use serde_json::json;
 use super::Api;
 
 /// Content type of Prometheus' text format.
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Paths and their handlers.
 pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Api>>); 3] {
@@ -20,7 +20,7 @@ pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Api>>); 3] {
 }
 
 async fn metrics(State(api): State<Arc<Api>>) -> Response {
-    ([(CONTENT_TYPE, METRICS)], api.metrics.render()).into_response()
+    ([(CONTENT_TYPE, METRICS_CONTENT_TYPE)], api.metrics.render()).into_response()
 }
 
 /// Always succeeds: a process that answers is live.
@@ -29,7 +29,7 @@ async fn live() -> Response {
 }
 
 async fn ready(State(api): State<Arc<Api>>) -> Response {
-    let missing = api.readiness.missing();
+    let missing = api.readiness.unmet_conditions();
     if missing.is_empty() {
         respond(StatusCode::OK, &json!({"status": "ready"}))
     } else {

@@ -23,10 +23,10 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 fn page(html: &str, script: &str) -> MethodRouter<Arc<Api>> {
     let page: Arc<str> = html.replace("/*STYLE*/", STYLE).replace("/*SCRIPT*/", script).into();
     let policy: Arc<str> = policy(script).into();
-    get(move || async move { answer(&page, &policy) })
+    get(move || async move { page_response(&page, &policy) })
 }
 
-fn answer(page: &str, policy: &str) -> impl IntoResponse + use<> {
+fn page_response(page: &str, policy: &str) -> impl IntoResponse + use<> {
     let headers = [
         (CONTENT_SECURITY_POLICY, policy.to_owned()),
         (X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),

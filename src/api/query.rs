@@ -25,12 +25,12 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
 }
 
 /// Items per page: the default, and the maximum.
-const LIMIT: usize = 50;
+const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 200;
 
 /// Reads the parameter Limit: the number of items in a page.
 pub(super) fn limit(given: Option<&str>) -> Result<usize, ApiError> {
-    given.map_or(Ok(LIMIT), |limit| {
+    given.map_or(Ok(DEFAULT_LIMIT), |limit| {
         let number = limit.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number));
         number.ok_or_else(|| ApiError::query(format!("Limit is {limit:?}: use a number from 1 to {MAX_LIMIT}")))
     })

@@ -17,9 +17,9 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use self::dead_letters::{LetterShown, OpenedShown};
+pub use self::dead_letters::{DeadLetterView, DeadLetterWithBodyView};
 pub use self::endpoints::EndpointState;
-pub use self::messages::{AttemptShown, MessageShown};
+pub use self::messages::{AttemptView, MessageView};
 use self::shapes::Counts;
 use super::Api;
 use super::error::ApiError;
@@ -31,15 +31,15 @@ use crate::id::{AccountId, EventId};
 use crate::stats::{Stats, Totals};
 
 /// Max time that a request waits, after a start, for the catalogue of seen fields.
-const FIELDS_KNOWN: Duration = Duration::from_secs(2);
+const CATALOGUE_WAIT: Duration = Duration::from_secs(2);
 
 /// The fields of a table that were seen in the stream; None until the stats topic is read to its end.
-fn seen(catalogue: &Catalogue, stats: &Stats, account: &AccountId, table: &str) -> Option<Vec<String>> {
+fn seen_fields(catalogue: &Catalogue, stats: &Stats, account: &AccountId, table: &str) -> Option<Vec<String>> {
     catalogue.names(account.as_str(), table).filter(|_| stats.is_caught_up())
 }
 
 /// Base paths. All of them serve the same API.
-pub(super) const BASES: [&str; 6] =
+pub(super) const BASE_PATHS: [&str; 6] =
     ["/v2", "/v3", "/rest/v2", "/rest/v3", "/integrations/rest/v2", "/integrations/rest/v3"];
 
 /// The routes below a base path.
@@ -73,16 +73,22 @@ impl Api {
         caller: &Caller,
         decide: impl Fn(&PendingDefinitions<'_>, &RequestContext<'_>) -> Decision<T> + Send + 'static,
     ) -> Result<T, ApiError> {
-        self.shares.write(&caller.account)?;
+        self.account_limits.write(&caller.account)?;
         let stamp = Stamp::new(Timestamp::now(), &*caller.name);
         let (account, policy, random) = (caller.account.clone(), self.policy.clone(), SystemRandom::new());
         let (catalogue, stats) = (self.catalogue.clone(), self.stats.clone());
         let written = self.store.write(move |draft| {
             let random = |bytes: &mut [u8]| random.fill(bytes).expect("the operating system provides random bytes");
-            let seen = |account: &AccountId, table: &str| seen(&catalogue, &stats, account, table);
+            let seen = |account: &AccountId, table: &str| seen_fields(&catalogue, &stats, account, table);
             decide(
                 draft,
-                &RequestContext { account: &account, policy: &policy, stamp: &stamp, seen: &seen, random: &random },
+                &RequestContext {
+                    account: &account,
+                    policy: &policy,
+                    stamp: &stamp,
+                    seen_fields: &seen,
+                    random: &random,
+                },
             )
         });
         Ok(written.await?)
@@ -91,13 +97,13 @@ impl Api {
     /// A webhook of the caller's account.
     fn webhook(&self, id: &str, caller: &Caller) -> Result<Webhook, ApiError> {
         let found = |draft: PendingDefinitions<'_>| edit::webhook(&draft, id, &caller.account).cloned();
-        Ok(self.store.with(|definitions| found(PendingDefinitions::on(definitions)))?)
+        Ok(self.store.with(|definitions| found(PendingDefinitions::new(definitions)))?)
     }
 
     /// Waits up to [`FIELDS_KNOWN`] for the catalogue of seen fields. If the stats topic can't be read, the catalogue
     /// stays unknown, and any field is accepted.
-    async fn fields_known(&self) {
-        let _ = tokio::time::timeout(FIELDS_KNOWN, self.stats.caught_up()).await;
+    async fn wait_for_catalogue(&self) {
+        let _ = tokio::time::timeout(CATALOGUE_WAIT, self.stats.wait_until_caught_up()).await;
     }
 
     /// Counts of these events over the last 30 days.

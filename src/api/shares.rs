@@ -14,42 +14,42 @@ use super::error::ApiError;
 use crate::id::AccountId;
 
 /// Max concurrent previews of all accounts. Each may take tens of megabytes, and one core for a while.
-const PREVIEWS: usize = 2;
+const MAX_CONCURRENT_PREVIEWS: usize = 2;
 /// Max previews of an account that run or wait.
-const PREVIEWS_OF_ACCOUNT: usize = 8;
+const MAX_ACCOUNT_PREVIEWS: usize = 8;
 /// Max concurrent reads of the message log and of dead letters by an account: half of the instance's limit.
-const READS_OF_ACCOUNT: usize = 2;
+const MAX_ACCOUNT_READS: usize = 2;
 /// Seconds of unused writes that an account may make in a burst.
-const SAVED_SECONDS: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+const BURST_SECONDS: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 
 /// Current usage of all accounts. Entries are never removed: only operators create accounts, so there are few.
-pub struct Shares {
-    previews: Arc<Semaphore>,
-    of_accounts: DashMap<AccountId, AccountShare>,
-    writes: DefaultKeyedRateLimiter<AccountId>,
-    writes_a_second: NonZeroU32,
+pub struct AccountLimits {
+    preview_permits: Arc<Semaphore>,
+    accounts: DashMap<AccountId, AccountPermits>,
+    write_limiter: DefaultKeyedRateLimiter<AccountId>,
+    writes_per_second: NonZeroU32,
 }
 
-struct AccountShare {
-    previews: Arc<Semaphore>,
-    reads: Arc<Semaphore>,
+struct AccountPermits {
+    preview_permits: Arc<Semaphore>,
+    read_permits: Arc<Semaphore>,
 }
 
 /// A permit of a share. Dropping it returns the permit.
-pub(super) struct SharePermit {
-    _own: OwnedSemaphorePermit,
-    _of_all: Option<OwnedSemaphorePermit>,
+pub(super) struct AccountPermit {
+    _account_permit: OwnedSemaphorePermit,
+    _instance_permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Shares {
+impl AccountLimits {
     /// `writes` is the limit of an account's writes per second, averaged over [`SAVED_SECONDS`].
     pub fn new(writes: NonZeroU32) -> Self {
-        let quota = Quota::per_second(writes).allow_burst(writes.saturating_mul(SAVED_SECONDS));
+        let quota = Quota::per_second(writes).allow_burst(writes.saturating_mul(BURST_SECONDS));
         Self {
-            previews: Arc::new(Semaphore::new(PREVIEWS)),
-            of_accounts: DashMap::new(),
-            writes: RateLimiter::keyed(quota),
-            writes_a_second: writes,
+            preview_permits: Arc::new(Semaphore::new(MAX_CONCURRENT_PREVIEWS)),
+            accounts: DashMap::new(),
+            write_limiter: RateLimiter::keyed(quota),
+            writes_per_second: writes,
         }
     }
 
@@ -57,27 +57,28 @@ impl Shares {
     ///
     /// # Errors
     /// The account already has [`PREVIEWS_OF_ACCOUNT`] previews that run or wait.
-    pub(super) async fn preview(&self, account: &AccountId) -> Result<SharePermit, ApiError> {
-        let own = self.of_account(account, |share| &share.previews).ok_or_else(|| {
-            let message =
-                format!("{PREVIEWS_OF_ACCOUNT} previews of this account are running or waiting: try again in a moment");
+    pub(super) async fn preview(&self, account: &AccountId) -> Result<AccountPermit, ApiError> {
+        let own = self.acquire_account_permit(account, |share| &share.preview_permits).ok_or_else(|| {
+            let message = format!(
+                "{MAX_ACCOUNT_PREVIEWS} previews of this account are running or waiting: try again in a moment"
+            );
             ApiError::too_many(message, Duration::from_secs(1))
         })?;
-        let of_all = self.previews.clone().acquire_owned().await.expect("the semaphore is never closed");
-        Ok(SharePermit { _own: own, _of_all: Some(of_all) })
+        let of_all = self.preview_permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+        Ok(AccountPermit { _account_permit: own, _instance_permit: Some(of_all) })
     }
 
     /// Takes a permit for a read of messages or dead letters.
     ///
     /// # Errors
     /// The account already has [`READS_OF_ACCOUNT`] such reads under way.
-    fn read(&self, account: &AccountId) -> Result<SharePermit, ApiError> {
-        let own = self.of_account(account, |share| &share.reads).ok_or_else(|| {
+    fn read(&self, account: &AccountId) -> Result<AccountPermit, ApiError> {
+        let own = self.acquire_account_permit(account, |share| &share.read_permits).ok_or_else(|| {
             let message =
-                format!("{READS_OF_ACCOUNT} reads of this account's messages are under way: try again in a moment");
+                format!("{MAX_ACCOUNT_READS} reads of this account's messages are under way: try again in a moment");
             ApiError::too_many(message, Duration::from_secs(1))
         })?;
-        Ok(SharePermit { _own: own, _of_all: None })
+        Ok(AccountPermit { _account_permit: own, _instance_permit: None })
     }
 
     /// Counts a write.
@@ -85,27 +86,27 @@ impl Shares {
     /// # Errors
     /// The account has made too many writes in a short time.
     pub(super) fn write(&self, account: &AccountId) -> Result<(), ApiError> {
-        self.writes.check_key(account).map_err(|early| {
+        self.write_limiter.check_key(account).map_err(|early| {
             let wait = early.wait_time_from(DefaultClock::default().now());
             let message = format!(
                 "this account may change definitions {} times a second at this instance: wait, or have the operator \
                  raise definitions.max_account_writes",
-                self.writes_a_second
+                self.writes_per_second
             );
             ApiError::too_many(message, wait.max(Duration::from_secs(1)))
         })
     }
 
-    fn of_account(
+    fn acquire_account_permit(
         &self,
         account: &AccountId,
-        of: impl Fn(&AccountShare) -> &Arc<Semaphore>,
+        of: impl Fn(&AccountPermits) -> &Arc<Semaphore>,
     ) -> Option<OwnedSemaphorePermit> {
-        let share = || AccountShare {
-            previews: Arc::new(Semaphore::new(PREVIEWS_OF_ACCOUNT)),
-            reads: Arc::new(Semaphore::new(READS_OF_ACCOUNT)),
+        let share = || AccountPermits {
+            preview_permits: Arc::new(Semaphore::new(MAX_ACCOUNT_PREVIEWS)),
+            read_permits: Arc::new(Semaphore::new(MAX_ACCOUNT_READS)),
         };
-        let permits = of(&self.of_accounts.entry(account.clone()).or_insert_with(share)).clone();
+        let permits = of(&self.accounts.entry(account.clone()).or_insert_with(share)).clone();
         permits.try_acquire_owned().ok()
     }
 }
@@ -116,7 +117,7 @@ impl Api {
     ///
     /// # Errors
     /// The account already has [`READS_OF_ACCOUNT`] such reads under way, or the read fails.
-    pub(super) async fn reading<T, F>(
+    pub(super) async fn run_read<T, F>(
         self: &Arc<Self>,
         account: &AccountId,
         read: impl FnOnce(Arc<Self>) -> F,
@@ -125,7 +126,7 @@ impl Api {
         T: Send + 'static,
         F: Future<Output = Result<T, ApiError>> + Send + 'static,
     {
-        let permit = self.shares.read(account)?;
+        let permit = self.account_limits.read(account)?;
         let reading = read(self.clone());
         let done = tokio::spawn(async move {
             let _permit = permit;
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn an_account_writes_so_often_and_no_other_waits_for_it() {
-        let shares = Shares::new(NonZeroU32::new(5).unwrap());
+        let shares = AccountLimits::new(NonZeroU32::new(5).unwrap());
         let (loud, quiet) = (AccountId::from("loud"), AccountId::from("quiet"));
         let written = (0..1_000).take_while(|_| shares.write(&loud).is_ok()).count();
         assert!((50..60).contains(&written), "ten seconds of five, and those that accrue meanwhile: {written}");
@@ -153,9 +154,9 @@ mod tests {
 
     #[test]
     fn an_account_takes_half_of_the_reads() {
-        let shares = Shares::new(NonZeroU32::MIN);
+        let shares = AccountLimits::new(NonZeroU32::MIN);
         let (loud, quiet) = (AccountId::from("loud"), AccountId::from("quiet"));
-        let taken: Vec<_> = (0..READS_OF_ACCOUNT).map(|_| shares.read(&loud).unwrap()).collect();
+        let taken: Vec<_> = (0..MAX_ACCOUNT_READS).map(|_| shares.read(&loud).unwrap()).collect();
         assert!(shares.read(&loud).is_err());
         assert!(shares.read(&quiet).is_ok());
         drop(taken);

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
-use super::{LAST_ENTRIES, Stages, sources};
+use super::{LOG_FLUSH_TIMEOUT, PipelineFactory, sources};
 use crate::config::Config;
 use crate::deliver::{Lanes, SlotLease};
-use crate::endpoints::{Endpoints, OVERFLOW};
+use crate::endpoints::{Endpoints, OVERFLOW_PLACE};
 use crate::lifecycle::Readiness;
 use crate::pipeline::{CallDefinitions, RetryHandler, RetrySource, RowOrderHandler};
 use crate::receipt::Budget;
-use crate::settle::{Settle, Tiers};
-use crate::source::{self, Fatal, Handlers, Left, Reads, Source, StartError, Subscription};
+use crate::settle::{Settler, Tiers};
+use crate::source::{self, FatalError, HandlerFactory, LeaveResult, ReadMode, Source, StartError, Subscription};
 
 /// Max time after the drain deadline for attempts under way to finish.
-const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
+const ATTEMPTS_GRACE: Duration = Duration::from_secs(1);
 
 /// Settings of each source.
 pub(super) struct SourceConfigs {
@@ -31,21 +31,21 @@ pub(super) struct SourceConfigs {
 /// number. In the group of the retry topics, one instance could get all partitions of the log, and the others would
 /// have no share of the calls that CallThrottling allows.
 pub(super) struct Sources {
-    changes: Source<Stages>,
-    retries: Source<Resumes>,
-    overflow: Source<Resumes>,
+    changes: Source<PipelineFactory>,
+    retries: Source<WaitingCallFactory>,
+    overflow: Source<WaitingCallFactory>,
 }
 
 /// Creates the handler of each partition with waiting calls: of the retry topics, the overflow log and the row-order
 /// topic.
 #[derive(Clone)]
-pub(super) struct Resumes {
+pub(super) struct WaitingCallFactory {
     pub tiers: Tiers,
-    pub overflow: Arc<str>,
-    pub row_order: Arc<str>,
+    pub overflow_topic: Arc<str>,
+    pub row_order_topic: Arc<str>,
     pub definitions: CallDefinitions,
     pub lanes: Arc<Lanes>,
-    pub settle: Arc<Settle>,
+    pub settler: Arc<Settler>,
     pub endpoints: Arc<Endpoints>,
 }
 
@@ -95,8 +95,8 @@ fn source(
 impl Sources {
     pub fn start(
         reading: &SourceConfigs,
-        stages: Stages,
-        resumes: Resumes,
+        stages: PipelineFactory,
+        resumes: WaitingCallFactory,
         budget: &Arc<Budget>,
     ) -> Result<Self, StartError> {
         Ok(Self {
@@ -106,70 +106,74 @@ impl Sources {
         })
     }
 
-    pub async fn failed(&self) -> Fatal {
+    pub async fn wait_for_failure(&self) -> FatalError {
         tokio::select! {
-            fatal = self.changes.failed() => fatal,
-            fatal = self.retries.failed() => fatal,
-            fatal = self.overflow.failed() => fatal,
+            fatal = self.changes.wait_for_failure() => fatal,
+            fatal = self.retries.wait_for_failure() => fatal,
+            fatal = self.overflow.wait_for_failure() => fatal,
         }
     }
 
-    pub async fn assigned(&self) {
-        tokio::join!(self.changes.assigned(), self.retries.assigned(), self.overflow.assigned());
+    pub async fn wait_until_assigned(&self) {
+        tokio::join!(
+            self.changes.wait_until_assigned(),
+            self.retries.wait_until_assigned(),
+            self.overflow.wait_until_assigned()
+        );
     }
 
     /// Stops in the order of a record's journey: no new records, no new attempts, retries and dead letters
     /// acknowledged, then the last commit.
-    pub async fn drain(self, lanes: &Lanes, settle: &Settle) -> Left {
+    pub async fn drain(self, lanes: &Lanes, settle: &Settler) -> LeaveResult {
         let Self { changes, retries, overflow } = self;
         let drained = tokio::join!(changes.drain(), retries.drain(), overflow.drain());
-        let left = drained.0.left() + drained.1.left() + drained.2.left();
+        let left = drained.0.unsettled_count() + drained.1.unsettled_count() + drained.2.unsettled_count();
         if left > 0 {
             warn!(records = left, "the drain deadline has passed");
         }
-        let _ = tokio::time::timeout(LAST_ATTEMPTS, async {
+        let _ = tokio::time::timeout(ATTEMPTS_GRACE, async {
             lanes.stop().await;
-            settle.drained().await
+            settle.wait_until_drained().await
         })
         .await;
         settle.stop();
         let left = tokio::join!(changes.leave(drained.0), retries.leave(drained.1), overflow.leave(drained.2));
         // Last, so that the message log contains the entries of the last attempts.
-        settle.logged(LAST_ENTRIES).await;
+        settle.flush_message_log(LOG_FLUSH_TIMEOUT).await;
         let all = [left.0, left.1, left.2];
-        Left {
+        LeaveResult {
             unsettled: all.iter().map(|left| left.unsettled).sum(),
-            committed: all.iter().all(|left| left.committed),
+            all_committed: all.iter().all(|left| left.all_committed),
         }
     }
 }
 
-impl Handlers for Resumes {
+impl HandlerFactory for WaitingCallFactory {
     type Handler = RowOrderHandler;
     type Backlog = RetryHandler;
 
-    fn for_partition(&self, topic: &str, partition: i32) -> Option<Reads<RowOrderHandler, RetryHandler>> {
-        let (definitions, lanes, settle) = (self.definitions.clone(), self.lanes.clone(), self.settle.clone());
-        if topic == &*self.row_order {
-            let share = counted(lanes.own_in_order(partition), topic, partition);
-            return Some(Reads::InTurn(RowOrderHandler::new(share, definitions, lanes, settle)));
+    fn for_partition(&self, topic: &str, partition: i32) -> Option<ReadMode<RowOrderHandler, RetryHandler>> {
+        let (definitions, lanes, settle) = (self.definitions.clone(), self.lanes.clone(), self.settler.clone());
+        if topic == &*self.row_order_topic {
+            let share = check_has_slots(lanes.lease_row_order_slots(partition), topic, partition);
+            return Some(ReadMode::Sequential(RowOrderHandler::new(share, definitions, lanes, settle)));
         }
-        let (label, source) = if let Some(tier) = self.tiers.named(topic) {
+        let (label, source) = if let Some(tier) = self.tiers.by_topic(topic) {
             (tier.name(), RetrySource::tier(tier.clone()))
-        } else if topic == &*self.overflow {
-            let _share = counted(lanes.own(partition), topic, partition);
-            (OVERFLOW.to_owned(), RetrySource::Overflow { _share })
+        } else if topic == &*self.overflow_topic {
+            let _share = check_has_slots(lanes.lease_slots(partition), topic, partition);
+            (OVERFLOW_PLACE.to_owned(), RetrySource::Overflow { _share })
         } else {
             return None;
         };
         let report = self.endpoints.partition(&label, partition);
-        Some(Reads::InLines(RetryHandler::new((source, report), definitions, lanes, settle)))
+        Some(ReadMode::ByLine(RetryHandler::new((source, report), definitions, lanes, settle)))
     }
 }
 
 /// Logs an error if the partition has no share of the calls that CallThrottling allows.
-fn counted(share: SlotLease, topic: &str, partition: i32) -> SlotLease {
-    if !share.is_counted() {
+fn check_has_slots(share: SlotLease, topic: &str, partition: i32) -> SlotLease {
+    if !share.has_slots() {
         error!(
             topic,
             partition,

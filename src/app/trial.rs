@@ -10,8 +10,8 @@ use crate::{api, deliver, message_log, settle, source, stats, store};
 
 /// Finds settings of a valid configuration that this machine or Kafka's client refuses.
 pub fn problems(config: &Config) -> Vec<ConfigProblem> {
-    let authorities = deliver::try_out(&config.delivery).err().map(ConfigProblem::of_part);
-    let address = api::try_out(&config.listen).err().map(ConfigProblem::of_part);
+    let authorities = deliver::check_certificate_authorities(&config.delivery).err().map(ConfigProblem::of_part);
+    let address = api::check_address(&config.listen).err().map(ConfigProblem::of_part);
     let mut problems: Vec<ConfigProblem> =
         authorities.into_iter().chain(address).chain(client_problems(config)).collect();
     problems.dedup();
@@ -19,21 +19,22 @@ pub fn problems(config: &Config) -> Vec<ConfigProblem> {
 }
 
 /// A client with its purpose and kind.
-type Client = (&'static str, ClientKind, ClientConfig);
+type NamedClient = (&'static str, ClientKind, ClientConfig);
 
 /// All clients that `run` creates. They include those of the commands.
-fn clients(config: &Config) -> Vec<Client> {
+fn clients(config: &Config) -> Vec<NamedClient> {
     use ClientKind::{Consumer, Producer};
     let kafka = config.kafka.client();
     let client: ClientConfig = kafka.clone().into_iter().collect();
     let readiness = Readiness::default();
-    let read = |what, of: source::Config| source::clients(&of).into_iter().map(move |client| (what, Consumer, client));
+    let read =
+        |what, of: source::Config| source::client_configs(&of).into_iter().map(move |client| (what, Consumer, client));
     let SourceConfigs { changes, retries, overflow } = SourceConfigs::of(config, &readiness);
-    let mut clients: Vec<Client> = read("reads row changes", changes)
+    let mut clients: Vec<NamedClient> = read("reads row changes", changes)
         .chain(read("reads waiting calls", retries))
         .chain(read("reads the overflow log", overflow))
         .collect();
-    let (of_definitions, to_definitions) = store::clients(&config.definitions, &kafka);
+    let (of_definitions, to_definitions) = store::client_configs(&config.definitions, &kafka);
     clients.extend([
         ("reads definitions", Consumer, of_definitions),
         ("writes definitions", Producer, to_definitions),
@@ -42,7 +43,7 @@ fn clients(config: &Config) -> Vec<Client> {
         ("reads topics on request", Consumer, topic_reader::client(&config.dead_letters.topic, client.clone())),
         ("asks about topics", Producer, client.clone()),
     ]);
-    clients.extend(settle::clients(&client).map(|client| ("writes retries and dead letters", Producer, client)));
+    clients.extend(settle::client_configs(&client).map(|client| ("writes retries and dead letters", Producer, client)));
     clients
 }
 
@@ -53,7 +54,7 @@ fn client_problems(config: &Config) -> Vec<ConfigProblem> {
         let Err(reason) = try_client(kind, settings) else { continue };
         // All clients are usually refused for the same reason.
         if !reasons.contains(&reason) {
-            problems.push(config.kafka.refused_client(what, &reason));
+            problems.push(config.kafka.client_problem(what, &reason));
             reasons.push(reason);
         }
     }

@@ -25,12 +25,12 @@ impl Sample {
     pub(super) fn of(input: &Input<'_>, topic: &Arc<str>) -> Option<Self> {
         let value = input.value?;
         let mut bytes = input.key.unwrap_or_default().len() + value.len();
-        input.headers.each(&mut |name, value| bytes += name.len() + value.len());
+        input.headers.for_each(&mut |name, value| bytes += name.len() + value.len());
         if bytes > MAX_BYTES {
             return None;
         }
         let mut headers = Vec::new();
-        input.headers.each(&mut |name, value| headers.push((name.to_owned(), value.to_vec())));
+        input.headers.for_each(&mut |name, value| headers.push((name.to_owned(), value.to_vec())));
         Some(Self {
             topic: topic.clone(),
             partition: input.partition,

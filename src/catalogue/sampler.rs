@@ -14,7 +14,7 @@ const MAX_SHAPES: usize = 16;
 pub struct Sampler {
     catalogue: Arc<Catalogue>,
     /// By account, then table.
-    seen: HashMap<Box<str>, HashMap<Box<str>, SampledTable>>,
+    tables: HashMap<Box<str>, HashMap<Box<str>, SampledTable>>,
     /// Name of the topic, shared by its samples.
     topic: Arc<str>,
 }
@@ -23,51 +23,51 @@ pub struct Sampler {
 struct SampledTable {
     table: Arc<CatalogueTable>,
     /// Time of the last scan of a row, by operation.
-    looked_at: [i64; 3],
+    scanned_at: [i64; 3],
     shapes: Vec<u64>,
 }
 
 impl Sampler {
     pub fn new(catalogue: Arc<Catalogue>, topic: &str) -> Self {
-        Self { catalogue, seen: HashMap::new(), topic: topic.into() }
+        Self { catalogue, tables: HashMap::new(), topic: topic.into() }
     }
 
     /// Scans a row change if its shape is new. Otherwise scans at most one per second, which soon finds differences
     /// that a shape does not show.
-    pub fn note(&mut self, input: &Input<'_>, change: &RowChange<'_>) {
+    pub fn scan_if_due(&mut self, input: &Input<'_>, change: &RowChange<'_>) {
         let Some(row) = change.sent_row() else { return };
         let (now, shape) = (self.catalogue.now(), shape(row));
-        let seen = self.seen.get_mut(&*change.account).and_then(|tables| tables.get_mut(&*change.table));
-        let Some(seen) = seen else { return self.begin(input, change, row, shape) };
+        let seen = self.tables.get_mut(&*change.account).and_then(|tables| tables.get_mut(&*change.table));
+        let Some(seen) = seen else { return self.scan_first_row(input, change, row, shape) };
         let is_new_shape = !seen.shapes.contains(&shape) && seen.shapes.len() < MAX_SHAPES;
         if is_new_shape {
             seen.shapes.push(shape);
         }
-        let looked_at = &mut seen.looked_at[change.operation as usize];
+        let looked_at = &mut seen.scanned_at[change.operation as usize];
         if is_new_shape || *looked_at != now {
             *looked_at = now;
-            let had_room = seen.table.look(change.operation, row, now, || Sample::of(input, &self.topic));
-            self.catalogue.tell_if_full(had_room);
+            let had_room = seen.table.scan_row(change.operation, row, now, || Sample::of(input, &self.topic));
+            self.catalogue.log_if_full(had_room);
         }
     }
 
     #[cfg(test)]
     pub fn table_count(&self) -> usize {
-        self.seen.values().map(HashMap::len).sum()
+        self.tables.values().map(HashMap::len).sum()
     }
 
     /// Scans the first row of a table.
-    fn begin(&mut self, input: &Input<'_>, change: &RowChange<'_>, row: &Row<'_>, shape: u64) {
+    fn scan_first_row(&mut self, input: &Input<'_>, change: &RowChange<'_>, row: &Row<'_>, shape: u64) {
         let Some(table) = self.catalogue.find_or_add(&change.account, &change.table) else {
-            return self.catalogue.tell_if_full(false);
+            return self.catalogue.log_if_full(false);
         };
         let now = self.catalogue.now();
-        let had_room = table.look(change.operation, row, now, || Sample::of(input, &self.topic));
-        self.catalogue.tell_if_full(had_room);
+        let had_room = table.scan_row(change.operation, row, now, || Sample::of(input, &self.topic));
+        self.catalogue.log_if_full(had_room);
         let mut looked_at = [i64::MIN; 3];
         looked_at[change.operation as usize] = now;
-        let seen = SampledTable { table, looked_at, shapes: vec![shape] };
-        self.seen.entry((*change.account).into()).or_default().insert((*change.table).into(), seen);
+        let seen = SampledTable { table, scanned_at: looked_at, shapes: vec![shape] };
+        self.tables.entry((*change.account).into()).or_default().insert((*change.table).into(), seen);
     }
 }
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::type_inference::Kinds;
-use super::{Field, MAX_NAME};
+use super::type_inference::ValueKinds;
+use super::{CatalogueField, MAX_NAME};
 use crate::decode::Row;
 
 /// Max fields known of one table.
@@ -24,18 +24,18 @@ pub(in crate::catalogue) struct TableSchema {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct SeenField {
-    kinds: Kinds,
+    kinds: ValueKinds,
     position: usize,
     last_seen: i64,
 }
 
 /// Result of merging a row or a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::catalogue) struct Joined {
+pub(in crate::catalogue) struct MergeResult {
     /// Something is known that was not known before. A later time does not count.
     pub is_new: bool,
     /// There was room for every field.
-    pub had_room: bool,
+    pub all_fit: bool,
 }
 
 /// Value of a table's record. Unknown keys of a newer version are ignored.
@@ -58,28 +58,28 @@ struct FieldRecord {
 
 impl TableSchema {
     /// Merges the fields of a row. `room` is called before each new field.
-    pub fn look(&mut self, row: &Row<'_>, now: i64, room: impl Fn() -> bool) -> Joined {
-        let mut joined = Joined { is_new: false, had_room: true };
+    pub fn scan_row(&mut self, row: &Row<'_>, now: i64, room: impl Fn() -> bool) -> MergeResult {
+        let mut joined = MergeResult { is_new: false, all_fit: true };
         self.last_seen = self.last_seen.max(now);
         for (position, field) in row.fields.iter().enumerate() {
             // The placeholder of a value that was not sent does not show the kind of the value.
-            let kinds = if field.value.available { Kinds::of(&field.value.json) } else { Kinds::default() };
-            self.join(&field.name, SeenField { kinds, position, last_seen: now }, &room, &mut joined);
+            let kinds = if field.value.available { ValueKinds::of(&field.value.json) } else { ValueKinds::default() };
+            self.merge_field(&field.name, SeenField { kinds, position, last_seen: now }, &room, &mut joined);
         }
         joined
     }
 
     /// Merges what another instance knows.
-    pub fn learn(&mut self, other: &TableSchema, room: impl Fn() -> bool) -> Joined {
-        let mut joined = Joined { is_new: false, had_room: true };
+    pub fn merge(&mut self, other: &TableSchema, room: impl Fn() -> bool) -> MergeResult {
+        let mut joined = MergeResult { is_new: false, all_fit: true };
         self.last_seen = self.last_seen.max(other.last_seen);
         for (name, seen) in &other.fields {
-            self.join(name, *seen, &room, &mut joined);
+            self.merge_field(name, *seen, &room, &mut joined);
         }
         joined
     }
 
-    fn join(&mut self, name: &str, new: SeenField, room: impl Fn() -> bool, joined: &mut Joined) {
+    fn merge_field(&mut self, name: &str, new: SeenField, room: impl Fn() -> bool, joined: &mut MergeResult) {
         let is_allowed = self.fields.len() < MAX_FIELDS && name.len() <= MAX_NAME;
         match self.fields.get_mut(name) {
             Some(seen) => {
@@ -90,25 +90,25 @@ impl TableSchema {
                 self.fields.insert(name.into(), new);
                 joined.is_new = true;
             }
-            None => joined.had_room = false,
+            None => joined.all_fit = false,
         }
     }
 
     /// Whether `other` lacks something of this schema. Times do not count.
-    pub fn exceeds(&self, other: &TableSchema) -> bool {
+    pub fn has_more_than(&self, other: &TableSchema) -> bool {
         self.fields.iter().any(|(name, seen)| {
             other.fields.get(name).is_none_or(|other| !other.kinds.has(seen.kinds) || seen.position < other.position)
         })
     }
 
     /// Fields in the order of the rows. Fields seen in the same position are sorted by name.
-    pub fn fields(&self) -> Vec<Field> {
+    pub fn fields(&self) -> Vec<CatalogueField> {
         let mut fields: Vec<(&str, &SeenField)> = self.fields.iter().map(|(name, seen)| (&**name, seen)).collect();
         fields.sort_unstable_by_key(|(name, seen)| (seen.position, *name));
-        let field = |name: &str, seen: &SeenField| Field {
+        let field = |name: &str, seen: &SeenField| CatalogueField {
             name: name.to_owned(),
-            kind: seen.kinds.kind(),
-            last_seen: seen.last_seen,
+            kind: seen.kinds.inferred_type(),
+            last_seen_ms: seen.last_seen,
         };
         fields.into_iter().map(|(name, seen)| field(name, seen)).collect()
     }
@@ -128,7 +128,7 @@ impl TableSchema {
 impl SeenField {
     fn joined_with(self, other: Self) -> Self {
         Self {
-            kinds: self.kinds.join(other.kinds),
+            kinds: self.kinds.union(other.kinds),
             position: self.position.min(other.position),
             last_seen: self.last_seen.max(other.last_seen),
         }
@@ -142,7 +142,7 @@ impl SeenField {
 pub(in crate::catalogue) fn read(value: &[u8]) -> serde_json::Result<TableSchema> {
     let record: TableRecord = serde_json::from_slice(value)?;
     let field = |(name, field): (String, FieldRecord)| {
-        let kinds = field.kinds.iter().fold(Kinds::default(), |kinds, name| kinds.with_name(name));
+        let kinds = field.kinds.iter().fold(ValueKinds::default(), |kinds, name| kinds.with_name(name));
         (name.into_boxed_str(), SeenField { kinds, position: field.position, last_seen: field.last_seen })
     };
     Ok(TableSchema { fields: record.fields.into_iter().map(field).collect(), last_seen: record.last_seen })

@@ -3,7 +3,9 @@ use std::borrow::Cow;
 use proptest::prelude::*;
 
 use super::*;
-use crate::decode::{EventDate, Field as RowField, Identity, Input, Row, RowChange, Sequence, UnknownChange, Value};
+use crate::decode::{
+    EventDate, Field as RowField, Identity, Input, Row, RowChange, Sequence, UnknownChangePolicy, Value,
+};
 use crate::vocabulary::Operation;
 
 fn row<'a>(fields: &[(&'a str, &'a str)]) -> Row<'a> {
@@ -17,13 +19,13 @@ fn change<'a>(table: &'a str, fields: &[(&'a str, &'a str)]) -> RowChange<'a> {
         table: table.into(),
         operation: Operation::Insert,
         source: None,
-        event_date: EventDate { at: "2026-01-02T03:04:05Z".parse().unwrap(), digits: 0 },
+        event_date: EventDate { at: "2026-01-02T03:04:05Z".parse().unwrap(), fraction_digits: 0 },
         sequence: Sequence::Offset { partition: 0, offset: 0 },
-        identity: Identity::Place { topic: "changes", partition: 0, offset: 0, timestamp_ms: 0 },
+        identity: Identity::RecordPosition { topic: "changes", partition: 0, offset: 0, timestamp_ms: 0 },
         before: None,
         after: Some(row(fields)),
         trimmed: false,
-        unknown_change: UnknownChange::Fire,
+        unknown_change: UnknownChangePolicy::Fire,
     }
 }
 
@@ -53,14 +55,14 @@ impl Partition {
             value: Some(value),
             headers: &headers,
         };
-        self.lookout.note(&input, &change(table, fields));
+        self.lookout.scan_if_due(&input, &change(table, fields));
         self.offset += 1;
     }
 }
 
 fn catalogue() -> Arc<Catalogue> {
     let catalogue = Arc::<Catalogue>::default();
-    catalogue.tick(1_000);
+    catalogue.set_clock(1_000);
     catalogue
 }
 
@@ -74,8 +76,8 @@ fn fields(catalogue: &Catalogue, table: &str) -> Vec<String> {
 fn tell(from: &Catalogue, to: &[&Catalogue]) -> usize {
     let records = from.unwritten(false);
     for record in &records {
-        let key = record.key.strip_prefix(PREFIX).unwrap();
-        to.iter().for_each(|to| to.learn(key, record.value.as_bytes()).unwrap());
+        let key = record.key.strip_prefix(TABLE_PREFIX).unwrap();
+        to.iter().for_each(|to| to.merge_record(key, record.value.as_bytes()).unwrap());
     }
     records.len()
 }
@@ -102,10 +104,10 @@ fn a_new_shape_is_looked_at_at_once_and_new_kinds_within_a_second() {
     assert_eq!(fields(&catalogue, "T"), ["id INTEGER", "paid STRING"], "no scan is due");
     partition.note("T", &[("id", "1"), ("note", "\"x\"")]);
     assert_eq!(fields(&catalogue, "T"), ["id INTEGER", "note STRING", "paid STRING"]);
-    catalogue.tick(2_000);
+    catalogue.set_clock(2_000);
     partition.note("T", &[("id", "1.5"), ("paid", "true")]);
     assert_eq!(fields(&catalogue, "T"), ["id NUMBER", "note STRING", "paid YES/NO"]);
-    let seen: Vec<i64> = catalogue.fields("acme", "T").unwrap().iter().map(|field| field.last_seen).collect();
+    let seen: Vec<i64> = catalogue.fields("acme", "T").unwrap().iter().map(|field| field.last_seen_ms).collect();
     assert_eq!(seen, [2_000, 1_000, 2_000]);
 }
 
@@ -118,8 +120,8 @@ fn a_value_that_was_not_sent_says_nothing_of_its_kind() {
     let headers: Vec<(&str, &str)> = Vec::new();
     let input =
         Input { topic: "t", partition: 0, offset: 0, timestamp_ms: 0, key: None, value: None, headers: &headers };
-    partition.lookout.note(&input, &change);
-    catalogue.tick(2_000);
+    partition.lookout.scan_if_due(&input, &change);
+    catalogue.set_clock(2_000);
     partition.note("T", &[("doc", "5")]);
     assert_eq!(fields(&catalogue, "T"), ["doc INTEGER"]);
 }
@@ -131,7 +133,7 @@ fn the_newest_row_change_is_kept_as_it_came() {
     partition.note_value("T", &[("id", "1")], b"first");
     partition.note_value("T", &[("id", "2")], b"second");
     assert_eq!(catalogue.newest("acme", "T", None).unwrap().value, b"first", "one a second");
-    catalogue.tick(2_000);
+    catalogue.set_clock(2_000);
     partition.note_value("T", &[("id", "3")], b"third");
     let newest = catalogue.newest("acme", "T", None).unwrap();
     let expected = Sample {
@@ -145,10 +147,10 @@ fn the_newest_row_change_is_kept_as_it_came() {
     };
     assert_eq!(*newest, expected);
     assert_eq!(newest.input().headers.last("origin"), Some(&b"Tasks"[..]));
-    catalogue.tick(3_000);
+    catalogue.set_clock(3_000);
     partition.note_value("T", &[("id", "4")], &[b' '; 64 * 1024]);
     assert_eq!(catalogue.newest("acme", "T", None).unwrap().value, b"third", "one that is too large is not kept");
-    assert_eq!(catalogue.room.sample_bytes.load(Ordering::Relaxed), newest.bytes());
+    assert_eq!(catalogue.usage.sample_bytes.load(Ordering::Relaxed), newest.bytes());
 }
 
 #[test]
@@ -159,24 +161,24 @@ fn what_is_new_is_written_once_and_then_once_a_minute_or_a_day() {
     let [record] = catalogue.unwritten(false).try_into().unwrap_or_else(|_| panic!("one table"));
     assert_eq!(record.key, r#"table/["acme","a/b \"c\""]"#);
     assert_eq!(record.value, r#"{"lastSeen":1000,"fields":{"id":{"kinds":["INTEGER"],"place":0,"lastSeen":1000}}}"#);
-    other.learn(record.key.strip_prefix(PREFIX).unwrap(), record.value.as_bytes()).unwrap();
+    other.merge_record(record.key.strip_prefix(TABLE_PREFIX).unwrap(), record.value.as_bytes()).unwrap();
     assert_eq!(fields(&other, "a/b \"c\""), ["id INTEGER"]);
     assert_eq!((catalogue.unwritten(true).len(), other.unwritten(true).len()), (0, 0));
 
-    catalogue.tick(2_000);
+    catalogue.set_clock(2_000);
     partition.note("a/b \"c\"", &[("id", "1"), ("more", "1")]);
     assert_eq!(catalogue.unwritten(false).len(), 0, "its minute is not over");
-    catalogue.tick(61_000);
+    catalogue.set_clock(61_000);
     let [record] = catalogue.unwritten(false).try_into().unwrap_or_else(|_| panic!("one table"));
-    record.failed();
+    record.mark_failed();
     assert_eq!(catalogue.unwritten(false).len(), 0);
     assert_eq!(catalogue.unwritten(true).len(), 1, "the last time waits for nothing");
 
-    catalogue.tick(61_000 + 24 * 60 * 60 * 1_000);
+    catalogue.set_clock(61_000 + 24 * 60 * 60 * 1_000);
     assert_eq!(catalogue.unwritten(false).len(), 0, "it was not seen");
     partition.note("a/b \"c\"", &[("id", "1"), ("more", "1")]);
     assert_eq!(catalogue.unwritten(false).len(), 1, "it was seen a day later");
-    catalogue.write_all_again();
+    catalogue.mark_all_unwritten();
     assert_eq!(catalogue.unwritten(true).len(), 1);
 }
 
@@ -187,11 +189,11 @@ fn what_two_write_at_once_is_joined_by_both() {
     Partition::of(&two).note("T", &[("id", "1.5"), ("b", "true")]);
     let (of_one, of_two) = (one.unwritten(false), two.unwritten(false));
     for record in of_one.iter().chain(&of_two) {
-        let key = record.key.strip_prefix(PREFIX).unwrap();
-        [&one, &two].iter().for_each(|catalogue| catalogue.learn(key, record.value.as_bytes()).unwrap());
+        let key = record.key.strip_prefix(TABLE_PREFIX).unwrap();
+        [&one, &two].iter().for_each(|catalogue| catalogue.merge_record(key, record.value.as_bytes()).unwrap());
     }
     for now in [61_000, 122_000, 183_000] {
-        [&one, &two].iter().for_each(|catalogue| catalogue.tick(now));
+        [&one, &two].iter().for_each(|catalogue| catalogue.set_clock(now));
         tell(&one, &[&one, &two]);
         tell(&two, &[&one, &two]);
     }
@@ -204,11 +206,11 @@ fn what_two_write_at_once_is_joined_by_both() {
 fn bad_records_are_refused_and_those_of_a_newer_program_are_read() {
     let catalogue = catalogue();
     for (key, value) in [("", "{}"), ("[\"acme\"]", "{}"), ("[\"acme\",\"T\"]", "{}"), ("[\"acme\",\"T\"]", "")] {
-        assert!(catalogue.learn(key, value.as_bytes()).is_err(), "{key} {value}");
+        assert!(catalogue.merge_record(key, value.as_bytes()).is_err(), "{key} {value}");
     }
     assert!(!catalogue.is_known("acme", "T"));
     let newer = r#"{"lastSeen":5,"fields":{"id":{"kinds":["INTEGER","CURRENCY"],"place":0,"lastSeen":5,"x":1}},"y":2}"#;
-    catalogue.learn("[\"acme\",\"T\"]", newer.as_bytes()).unwrap();
+    catalogue.merge_record("[\"acme\",\"T\"]", newer.as_bytes()).unwrap();
     assert_eq!(fields(&catalogue, "T"), ["id INTEGER"]);
 }
 
@@ -220,7 +222,7 @@ fn memory_is_bounded() {
     let wide: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
     partition.note("wide", &wide);
     assert_eq!(catalogue.fields("acme", "wide").unwrap().len(), table_schema::MAX_FIELDS);
-    assert!(catalogue.is_full_told.load(Ordering::Relaxed));
+    assert!(catalogue.is_full_logged.load(Ordering::Relaxed));
     let long = "n".repeat(MAX_NAME + 1);
     partition.note(&long, &[("id", "1")]);
     partition.note("T", &[("id", "1"), (&long, "1")]);
@@ -248,7 +250,7 @@ proptest! {
         let mut records = Vec::new();
         for (at, name, value) in rows {
             let now = catalogues[at].now() + 1_000;
-            catalogues[at].tick(now);
+            catalogues[at].set_clock(now);
             Partition::of(&catalogues[at]).note("T", &[(NAMES[name], VALUES[value]), ("id", "1")]);
             records.extend(catalogues[at].unwritten(true).into_iter().map(|record| record.value));
         }
@@ -256,7 +258,7 @@ proptest! {
         for (turn, catalogue) in known.iter().enumerate() {
             let again = order.iter().filter(|_| !records.is_empty()).map(|at| at.get(&records)).skip(turn);
             for record in again.chain(&records) {
-                catalogue.learn("[\"acme\",\"T\"]", record.as_bytes()).unwrap();
+                catalogue.merge_record("[\"acme\",\"T\"]", record.as_bytes()).unwrap();
             }
         }
         prop_assert_eq!(known[0].fields("acme", "T"), known[1].fields("acme", "T"));

@@ -39,9 +39,9 @@ impl fmt::Display for FieldKind {
 
 /// A set of kinds of values. Sets are only ever merged, so the order in which values are seen does not matter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::catalogue) struct Kinds(u8);
+pub(in crate::catalogue) struct ValueKinds(u8);
 
-impl Kinds {
+impl ValueKinds {
     pub const STRING: Self = Self(1);
     /// A text too long for a STRING, an array, or an object.
     pub const TEXT: Self = Self(1 << 1);
@@ -70,28 +70,28 @@ impl Kinds {
             JsonKind::Number if value.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E')) => Self::NUMBER,
             JsonKind::Number => Self::INTEGER,
             JsonKind::Array | JsonKind::Object => Self::TEXT,
-            JsonKind::String => of_text(value),
+            JsonKind::String => text_kinds(value),
         }
     }
 
-    pub fn join(self, other: Self) -> Self {
+    pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     /// Whether this set contains all kinds of `other`.
     pub fn has(self, other: Self) -> bool {
-        self.join(other) == self
+        self.union(other) == self
     }
 
     /// The narrowest type that takes every value seen.
-    pub fn kind(self) -> FieldKind {
+    pub fn inferred_type(self) -> FieldKind {
         match self {
             Self::INTEGER => FieldKind::Integer,
             Self::DATE_TIME => FieldKind::DateTime,
             Self::YES_NO => FieldKind::YesNo,
             Self::GUID => FieldKind::Guid,
             _ if self.has(Self::TEXT) => FieldKind::Text,
-            _ if self.has(Self::NUMBER) && Self::NUMBER.join(Self::INTEGER).has(self) => FieldKind::Number,
+            _ if self.has(Self::NUMBER) && Self::NUMBER.union(Self::INTEGER).has(self) => FieldKind::Number,
             _ => FieldKind::String,
         }
     }
@@ -103,22 +103,22 @@ impl Kinds {
     /// Adds the kind with this name. A name that only a newer version knows adds nothing.
     pub fn with_name(self, name: &str) -> Self {
         let named = Self::NAMES.into_iter().find(|(_, kind)| kind.as_str() == name);
-        named.map_or(self, |(kind, _)| self.join(kind))
+        named.map_or(self, |(kind, _)| self.union(kind))
     }
 }
 
-fn of_text(value: &str) -> Kinds {
+fn text_kinds(value: &str) -> ValueKinds {
     /// Max characters of a STRING.
     const STRING: usize = 255;
     let raw = json::between_quotes(value);
     if is_guid(raw.as_bytes()) {
-        Kinds::GUID
+        ValueKinds::GUID
     } else if is_date(raw.as_bytes()) {
-        Kinds::DATE_TIME
+        ValueKinds::DATE_TIME
     } else if raw.len() > STRING && json::unescape(value).unwrap_or(Cow::Borrowed(raw)).chars().count() > STRING {
-        Kinds::TEXT
+        ValueKinds::TEXT
     } else {
-        Kinds::STRING
+        ValueKinds::STRING
     }
 }
 
@@ -126,11 +126,11 @@ fn of_text(value: &str) -> Kinds {
 fn is_date(text: &[u8]) -> bool {
     let time = |rest: &[u8]| match rest {
         [] => true,
-        [b'T' | b't' | b' ', rest @ ..] => is_like(rest.get(..5), b"99:99"),
+        [b'T' | b't' | b' ', rest @ ..] => matches_pattern(rest.get(..5), b"99:99"),
         _ => false,
     };
     // A time with nine digits of a fraction and an offset fits. A longer text is something different.
-    text.len() <= 40 && is_like(text.get(..10), b"9999-99-99") && time(&text[10..])
+    text.len() <= 40 && matches_pattern(text.get(..10), b"9999-99-99") && time(&text[10..])
 }
 
 fn is_guid(text: &[u8]) -> bool {
@@ -142,7 +142,7 @@ fn is_guid(text: &[u8]) -> bool {
 }
 
 /// Whether the text has a digit where the pattern has a 9, and the same character everywhere else.
-fn is_like(text: Option<&[u8]>, pattern: &[u8]) -> bool {
+fn matches_pattern(text: Option<&[u8]>, pattern: &[u8]) -> bool {
     let like = |(byte, wanted): (&u8, &u8)| if *wanted == b'9' { byte.is_ascii_digit() } else { byte == wanted };
     text.is_some_and(|text| text.iter().zip(pattern).all(like))
 }
@@ -152,7 +152,11 @@ mod tests {
     use super::*;
 
     fn kind(values: &[&str]) -> &'static str {
-        values.iter().fold(Kinds::default(), |kinds, value| kinds.join(Kinds::of(value))).kind().as_str()
+        values
+            .iter()
+            .fold(ValueKinds::default(), |kinds, value| kinds.union(ValueKinds::of(value)))
+            .inferred_type()
+            .as_str()
     }
 
     #[test]
@@ -188,9 +192,9 @@ mod tests {
     #[test]
     fn a_set_is_written_by_names_and_read_back() {
         for bits in 0..1 << 7 {
-            let kinds = Kinds(bits);
-            assert_eq!(kinds.names().fold(Kinds::default(), Kinds::with_name), kinds);
+            let kinds = ValueKinds(bits);
+            assert_eq!(kinds.names().fold(ValueKinds::default(), ValueKinds::with_name), kinds);
         }
-        assert_eq!(Kinds::STRING.with_name("CURRENCY"), Kinds::STRING);
+        assert_eq!(ValueKinds::STRING.with_name("CURRENCY"), ValueKinds::STRING);
     }
 }

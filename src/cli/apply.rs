@@ -14,7 +14,7 @@ use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::definition::plan::{ApplyContext, Change, Plan, Problems, plan};
 use crate::definition::rules::Policy;
-use crate::definition::yaml::{BadFile, DefinitionFile};
+use crate::definition::yaml::{DefinitionFile, InvalidFile};
 use crate::definition::{Definitions, PendingDefinitions};
 use crate::id::AccountId;
 use crate::stats;
@@ -46,7 +46,7 @@ pub enum ApplyError {
     #[error("{} can't be read: {source}", .path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} is not a file of definitions: {source}", .path.display())]
-    File { path: PathBuf, source: BadFile },
+    File { path: PathBuf, source: InvalidFile },
     #[error("{} is not applied:\n{problems}", .path.display())]
     Refused { path: PathBuf, problems: Problems },
     #[error(transparent)]
@@ -57,7 +57,7 @@ pub enum ApplyError {
         "the definitions are applied, but the output with the changes can't be written: {0}; `outhook get \
          --show-secrets` shows the definitions with the new secrets"
     )]
-    Untold(io::Error),
+    ChangesNotPrinted(io::Error),
     #[error("the output can't be written: {0}")]
     Output(io::Error),
 }
@@ -72,13 +72,13 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
     let account = args.account.as_deref().map(AccountId::from).or_else(|| config.only_account());
     let wanted = Arc::new(ApplyRequest { file, args, account, policy: config.policy() });
     let kafka = config.kafka.client();
-    let mut plan = carry_out(&wanted, Catalogue::default(), config, &kafka).await;
+    let mut plan = apply_file(&wanted, Catalogue::default(), config, &kafka).await;
     if let Err(WriteError::Refused(problems)) = &plan
         && problems.may_end_with_seen_fields()
     {
         // A field that the declaration does not name exists if the stream has shown it.
         match stats::catalogue(&config.stats, &kafka).await {
-            Ok(catalogue) => plan = carry_out(&wanted, catalogue, config, &kafka).await,
+            Ok(catalogue) => plan = apply_file(&wanted, catalogue, config, &kafka).await,
             Err(error) => eprintln!(
                 "warning: the fields that the stream has shown can't be read, so only declared ones are known: {error}"
             ),
@@ -89,7 +89,7 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
         error => ApplyError::Write(error),
     })?;
     let told = io::stdout().write_all(report(&plan, dry_run, prune, io::stdout().is_terminal()).as_bytes());
-    told.map_err(if dry_run || plan.is_empty() { ApplyError::Output } else { ApplyError::Untold })?;
+    told.map_err(if dry_run || plan.is_empty() { ApplyError::Output } else { ApplyError::ChangesNotPrinted })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -102,7 +102,7 @@ struct ApplyRequest {
 }
 
 /// Applies the file, or only plans the changes.
-async fn carry_out(
+async fn apply_file(
     wanted: &Arc<ApplyRequest>,
     seen: Catalogue,
     config: &Config,
@@ -115,7 +115,7 @@ async fn carry_out(
         return make(&store::read(config, kafka).await?).map_err(WriteError::Refused);
     }
     let decide = move |draft: &PendingDefinitions<'_>| make(draft.committed()).map(|plan| (plan.records(), plan));
-    waiting::told_of_write(brokers, store::write(config, kafka, decide)).await
+    waiting::with_write_notice(brokers, store::write(config, kafka, decide)).await
 }
 
 impl ApplyRequest {
@@ -124,7 +124,7 @@ impl ApplyRequest {
             account: self.account.as_ref(),
             prune: self.args.prune,
             policy: &self.policy,
-            seen: &|account, table| seen.names(account.as_str(), table),
+            seen_fields: &|account, table| seen.names(account.as_str(), table),
             stamp: &super::stamp(&self.args.by),
             read_secret: &super::read_secret,
             random: &super::random,
@@ -136,10 +136,10 @@ impl ApplyRequest {
 /// Text of the changes, with the new secrets, which are shown nowhere else.
 fn report(plan: &Plan, dry_run: bool, prune: bool, colour: bool) -> String {
     let mut report = if plan.is_empty() { "nothing to change\n".to_owned() } else { Diff { plan, colour }.to_string() };
-    if plan.unnamed > 0 {
+    if plan.unnamed_count > 0 {
         let more =
             if prune { "the file names none of their kind, so --prune keeps them" } else { "--prune deletes them" };
-        report += &format!("unchanged, because the file does not name them: {} ({more})\n", plan.unnamed);
+        report += &format!("unchanged, because the file does not name them: {} ({more})\n", plan.unnamed_count);
     }
     if plan.is_empty() {
         return report;
@@ -150,7 +150,7 @@ fn report(plan: &Plan, dry_run: bool, prune: bool, colour: bool) -> String {
         return report + &format!("would be applied: {created} created, {changed} changed, {deleted} deleted\n");
     }
     report += &format!("applied: {created} created, {changed} changed, {deleted} deleted\n");
-    for made in plan.webhooks.iter().filter(|webhook| webhook.secret_made) {
+    for made in plan.webhooks.iter().filter(|webhook| webhook.secret_generated) {
         if let Change::Create(webhook) = &made.webhook {
             report += &format!("secret of webhook {:?}: {}\n", webhook.name, webhook.secret.expose());
         }

@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 use crate::config::{Config, SourceConfig};
 use crate::decode::{
     self, DecodeError, Decoded, Decoder, EventSourceRule, Format, Ignored, Input, RowChange, RowsSent, Settings,
-    SnapshotRows, TableNaming, UnknownChange, WholeTables,
+    SnapshotRows, TableNaming, UnknownChangePolicy, WholeTables,
 };
 use crate::id::AccountId;
 use crate::vocabulary::EventSource;
@@ -42,8 +42,8 @@ pub struct RecordArgs {
     #[arg(long, value_name = "NAMING", value_parser = word::<TableNaming>)]
     pub table_name: Option<TableNaming>,
     /// The effect of an update without its old row: fire or skip.
-    #[arg(long, value_name = "SETTING", value_parser = word::<UnknownChange>)]
-    pub unknown_change: Option<UnknownChange>,
+    #[arg(long, value_name = "SETTING", value_parser = word::<UnknownChangePolicy>)]
+    pub unknown_change: Option<UnknownChangePolicy>,
     /// The effect of a snapshot's rows: ignore or insert.
     #[arg(long, value_name = "SETTING", value_parser = word::<SnapshotRows>)]
     pub snapshot: Option<SnapshotRows>,
@@ -129,10 +129,10 @@ impl RecordArgs {
         set(&mut settings.format, *format);
         set(&mut settings.account, account.as_deref().map(AccountId::from));
         set(&mut settings.event_source, event_source.map(|source| Some(EventSourceRule::Constant(source))));
-        set(&mut settings.table_name, *table_name);
+        set(&mut settings.table_naming, *table_name);
         set(&mut settings.unknown_change, *unknown_change);
-        set(&mut settings.snapshot, *snapshot);
-        set(&mut settings.rows, *rows);
+        set(&mut settings.snapshot_rows, *snapshot);
+        set(&mut settings.rows_sent, *rows);
         settings
     }
 }

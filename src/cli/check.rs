@@ -10,17 +10,17 @@ use self::report::CheckReport;
 use super::{CommandFailure, print};
 use crate::catalogue::Catalogue;
 use crate::config::{Config, GroupProtocol, SourceConfig};
-use crate::decode::{Format, UnknownChange, WITH_STABLE_IDENTITY};
+use crate::decode::{DATABASES_WITH_STABLE_IDENTITY, Format, UnknownChangePolicy};
 use crate::definition::{Definitions, PendingDefinitions, TableKey, edit, rules};
 use crate::id::AccountId;
 use crate::kafka::admin::{AclOperation, DeletedUnread, ReadingGroup, deleted_unread};
 use crate::matching::Index;
 use crate::stats;
 use crate::store::{FollowStatus, Store};
-use crate::topics::{AccessReport, Cluster, MissingAcls, ResourceKind, TopicStatus, counted, required_topics};
+use crate::topics::{AccessReport, Cluster, MissingAcls, ResourceKind, TopicStatus, count_text, required_topics};
 
 /// Max time to read the definitions.
-const DEFINITIONS: Duration = Duration::from_secs(60);
+const DEFINITIONS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Checks configuration, broker, topics and definitions, and says what `run` would do.
 ///
@@ -35,67 +35,68 @@ pub struct Args {
 pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode, CommandFailure> {
     config.require_sources()?;
     let mut report = CheckReport::default();
-    report.right("configuration", format!("valid; {}", counted(config.sources.len(), "source")));
+    report.add_ok("configuration", format!("valid; {}", count_text(config.sources.len(), "source")));
     if !args.offline {
-        online(config, &mut report).await?;
+        check_online(config, &mut report).await?;
     }
     print(&report.to_string())?;
-    Ok(if report.is_wrong() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if report.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn online(config: &Config, report: &mut CheckReport) -> Result<(), CommandFailure> {
+async fn check_online(config: &Config, report: &mut CheckReport) -> Result<(), CommandFailure> {
     let cluster = Cluster::connect(config).await?;
-    report.right("broker", format!("{} answers; {}", config.kafka.brokers, counted(cluster.size, "broker")));
+    report
+        .add_ok("broker", format!("{} answers; {}", config.kafka.brokers, count_text(cluster.broker_count, "broker")));
     let access = cluster.access(config).await;
-    acls(&access.own, report);
-    match cluster.access_to_definitions(config).await {
-        Ok(missing) => acls(&missing, report),
+    report_acls(&access.missing_on_own, report);
+    match cluster.definitions_access(config).await {
+        Ok(missing) => report_acls(&missing, report),
         Err(reason) => report.warning("access", reason.to_string()),
     }
-    acls(&access.sources, report);
-    access.unknown.iter().for_each(|reason| report.warning("access", reason.clone()));
+    report_acls(&access.missing_on_sources, report);
+    access.unknown_reasons.iter().for_each(|reason| report.warning("access", reason.clone()));
     let (mut definitions_usable, mut missing) = (false, Vec::new());
     // Without DescribeConfigs on a topic, its settings can't be checked.
     let lacks = |topic: &str, operation| access.lacks(ResourceKind::Topic, topic, operation);
     for topic in required_topics(config).into_iter().filter(|topic| !lacks(&topic.name, AclOperation::DescribeConfigs))
     {
         let is_log = topic.name == config.definitions.topic;
-        match cluster.standing(&topic).await? {
+        match cluster.topic_status(&topic).await? {
             TopicStatus::Missing => {
-                report.planned(format!("create the topic {topic}"));
+                report.add_planned_step(format!("create the topic {topic}"));
                 missing.push(topic);
             }
-            TopicStatus::Right { found } => {
-                report.right("topic", format!("{}: {found}", topic.name));
+            TopicStatus::Correct { found } => {
+                report.add_ok("topic", format!("{}: {found}", topic.name));
                 definitions_usable |= is_log && !lacks(&topic.name, AclOperation::Read);
             }
             TopicStatus::Wrong(wrong) => {
-                let mend = wrong.mend.clone();
-                report.wrong("topic", wrong.to_string(), mend);
+                let mend = wrong.fix.clone();
+                report.add_error("topic", wrong.to_string(), mend);
             }
         }
     }
     if !missing.is_empty() {
-        acls(&cluster.lacks_to_create(&missing).await, report);
+        report_acls(&cluster.missing_create_acls(&missing).await, report);
     }
     if definitions_usable {
-        definitions(config, report).await?;
+        check_definitions(config, report).await?;
     }
     sources(config, &cluster, &access, report);
     if !access.lacks(ResourceKind::Group, &config.kafka.group, AclOperation::Read) {
-        unread(config, &cluster, report).await;
+        warn_of_deleted_unread(config, &cluster, report).await;
     }
-    other_groups(config, &cluster, report).await;
+    check_other_groups(config, &cluster, report).await;
     Ok(())
 }
 
 /// Reports the ACLs that this client lacks.
-fn acls(missing: &[MissingAcls], report: &mut CheckReport) {
-    missing.iter().for_each(|acls| report.wrong("access", acls.to_string(), acls.mend.clone()));
+fn report_acls(missing: &[MissingAcls], report: &mut CheckReport) {
+    missing.iter().for_each(|acls| report.add_error("access", acls.to_string(), acls.fix_command.clone()));
 }
 
 /// Warns of other groups that read the topics of waiting calls: both groups would send each call.
-async fn other_groups(config: &Config, cluster: &Cluster, report: &mut CheckReport) {
+async fn check_other_groups(config: &Config, cluster: &Cluster, report: &mut CheckReport) {
     let own = [config.kafka.retries_group(), config.kafka.overflow_group()];
     let tiers = config.retries.tiers();
     let topics = tiers.iter().map(|tier| tier.topic.to_string());
@@ -128,9 +129,9 @@ fn sources(config: &Config, cluster: &Cluster, access: &AccessReport, report: &m
         let found: Vec<(&String, &usize)> = cluster.topics().iter().filter(|(topic, _)| source.reads(topic)).collect();
         let format = source.format.name();
         for (topic, count) in &found {
-            report.right(
+            report.add_ok(
                 "source",
-                format!("{topic} ({format}, account {}): {}", source.account, counted(**count, "partition")),
+                format!("{topic} ({format}, account {}): {}", source.account, count_text(**count, "partition")),
             );
         }
         let is_away = |topic: &&String| !cluster.topics().contains_key(*topic) && !access.hides(topic);
@@ -145,7 +146,7 @@ fn sources(config: &Config, cluster: &Cluster, access: &AccessReport, report: &m
             );
         }
         if source.format == Format::Debezium {
-            report.right("source", format!("{source}: {}", republished()));
+            report.add_ok("source", format!("{source}: {}", republish_note()));
         }
         topics += found.len();
         partitions += found.iter().map(|(_, count)| **count).sum::<usize>();
@@ -155,15 +156,15 @@ fn sources(config: &Config, cluster: &Cluster, access: &AccessReport, report: &m
             config.sources.iter().filter(|s| s.reads(topic)).map(SourceConfig::to_string).collect();
         if let [_, _, ..] = readers.as_slice() {
             let error = format!("topic {topic} matches {} sources: {}", readers.len(), readers.join(" and "));
-            report.wrong("source", error, "narrow their topics_regex until only one matches".to_owned());
+            report.add_error("source", error, "narrow their topics_regex until only one matches".to_owned());
         }
     }
-    let (topics, partitions) = (counted(topics, "topic"), counted(partitions, "partition"));
-    report.planned(format!("read {topics} with {partitions} as group {}", config.kafka.group));
+    let (topics, partitions) = (count_text(topics, "topic"), count_text(partitions, "partition"));
+    report.add_planned_step(format!("read {topics} with {partitions} as group {}", config.kafka.group));
 }
 
 /// Warns of records that retention deleted before the group read them.
-async fn unread(config: &Config, cluster: &Cluster, report: &mut CheckReport) {
+async fn warn_of_deleted_unread(config: &Config, cluster: &Cluster, report: &mut CheckReport) {
     let of_sources = cluster.topics().iter().filter(|(topic, _)| config.source_of(topic).is_some());
     let topics = of_sources.map(|(topic, partitions)| (topic.clone(), *partitions)).collect();
     let client = config.kafka.client().into_iter().collect();
@@ -189,36 +190,36 @@ async fn unread(config: &Config, cluster: &Cluster, report: &mut CheckReport) {
 
 /// Says whether a change keeps its message ids when a connector publishes it again, as it does after a crash. Only
 /// the records show which connector it is.
-fn republished() -> String {
+fn republish_note() -> String {
     format!(
         "a change that Debezium publishes again keeps its message ids if it comes from {}; a change from another \
          connector gets new ids",
-        WITH_STABLE_IDENTITY.join(", ")
+        DATABASES_WITH_STABLE_IDENTITY.join(", ")
     )
 }
 
-async fn definitions(config: &Config, report: &mut CheckReport) -> Result<(), CommandFailure> {
+async fn check_definitions(config: &Config, report: &mut CheckReport) -> Result<(), CommandFailure> {
     let store = Store::start(&config.definitions, &config.kafka.client(), Arc::new(Index::default()))?;
-    if tokio::time::timeout(DEFINITIONS, store.caught_up()).await.is_err() {
-        let error = format!("{} could not be read to its end within {DEFINITIONS:?}", config.definitions.topic);
-        report.wrong("definitions", error, "try again, or check the broker's logs".to_owned());
+    if tokio::time::timeout(DEFINITIONS_TIMEOUT, store.wait_until_caught_up()).await.is_err() {
+        let error = format!("{} could not be read to its end within {DEFINITIONS_TIMEOUT:?}", config.definitions.topic);
+        report.add_error("definitions", error, "try again, or check the broker's logs".to_owned());
         return Ok(());
     }
     let status = store.status();
     store.with(|definitions| {
-        counts(definitions, report);
-        secrets(config, definitions, report);
-        never_called(config, definitions, report);
-        unknown_changes(config, definitions, report);
+        report_counts(definitions, report);
+        warn_of_unsealed_secrets(config, definitions, report);
+        warn_of_denied_addresses(config, definitions, report);
+        warn_of_unknown_changes(config, definitions, report);
     });
-    bad(&config.definitions.topic, &status, report);
+    report_bad_definitions(&config.definitions.topic, &status, report);
     let declares = store.with(|definitions| definitions.declared().len() > 0);
     let seen = match declares {
         true => stats::catalogue(&config.stats, &config.kafka.client()).await,
         false => Ok(Catalogue::default()),
     };
     match seen {
-        Ok(seen) => store.with(|definitions| unknown_names(config, definitions, &seen, report)),
+        Ok(seen) => store.with(|definitions| warn_of_unknown_names(config, definitions, &seen, report)),
         Err(error) => {
             report.warning("definitions", format!("the fields that the stream has shown can't be read: {error}"))
         }
@@ -228,13 +229,13 @@ async fn definitions(config: &Config, report: &mut CheckReport) -> Result<(), Co
 }
 
 /// Reports how many webhooks, events and tables are defined, then each table.
-fn counts(definitions: &Definitions, report: &mut CheckReport) {
+fn report_counts(definitions: &Definitions, report: &mut CheckReport) {
     let (webhooks, events) = (definitions.webhooks().len(), definitions.events().len());
     let tables = definitions.tables().len();
-    let (webhooks, events) = (counted(webhooks, "webhook"), counted(events, "event"));
-    report.right("definitions", format!("{webhooks}, {events} on {}", counted(tables, "table")));
+    let (webhooks, events) = (count_text(webhooks, "webhook"), count_text(events, "event"));
+    report.add_ok("definitions", format!("{webhooks}, {events} on {}", count_text(tables, "table")));
     for table in definitions.tables() {
-        report.right("definitions", on_table(definitions, table));
+        report.add_ok("definitions", table_text(definitions, table));
     }
     if tables == 0 {
         report.warning(
@@ -251,13 +252,13 @@ fn counts(definitions: &Definitions, report: &mut CheckReport) {
 }
 
 /// Warns of secrets that are not sealed: every client that can read the topic can read them.
-fn secrets(config: &Config, definitions: &Definitions, report: &mut CheckReport) {
+fn warn_of_unsealed_secrets(config: &Config, definitions: &Definitions, report: &mut CheckReport) {
     if config.definitions.secret_keys.is_empty() && definitions.webhooks().len() > 0 {
         let topic = &config.definitions.topic;
         let warning = format!(
             "the secrets of {} are not sealed, and every client that can read {topic} has them: set \
              definitions.secret_keys (`openssl rand -base64 32`), then run `outhook secrets reseal`",
-            counted(definitions.webhooks().len(), "webhook")
+            count_text(definitions.webhooks().len(), "webhook")
         );
         report.warning("definitions", warning);
     }
@@ -265,7 +266,7 @@ fn secrets(config: &Config, definitions: &Definitions, report: &mut CheckReport)
 
 /// Warns of webhooks with an address that is never dialled. A new webhook like that is refused, but an existing one
 /// may be older than the configuration.
-fn never_called(config: &Config, definitions: &Definitions, report: &mut CheckReport) {
+fn warn_of_denied_addresses(config: &Config, definitions: &Definitions, report: &mut CheckReport) {
     let policy = config.policy();
     for webhook in definitions.webhooks() {
         if let Err(refusal) = rules::destinations(webhook, &policy) {
@@ -275,25 +276,25 @@ fn never_called(config: &Config, definitions: &Definitions, report: &mut CheckRe
 }
 
 /// Max events named whose table lacks a field.
-const MOST_NAMED: usize = 20;
+const MAX_NAMED_EVENTS: usize = 20;
 
 /// Warns of events with an unknown table, or with a field that the table lacks. A new event like that is refused, but
 /// an existing one may be older than the table's declaration.
-fn unknown_names(config: &Config, definitions: &Definitions, seen: &Catalogue, report: &mut CheckReport) {
-    let (policy, draft) = (config.policy(), PendingDefinitions::on(definitions));
+fn warn_of_unknown_names(config: &Config, definitions: &Definitions, seen: &Catalogue, report: &mut CheckReport) {
+    let (policy, draft) = (config.policy(), PendingDefinitions::new(definitions));
     let seen = |account: &AccountId, table: &str| seen.names(account.as_str(), table);
     let refused = definitions.events().filter_map(|event| {
         let webhook = definitions.webhook(event.webhook)?;
         let checked = edit::known_names(&draft, (event, None), &webhook.account, (&policy, &seen));
         Some(format!("event {} of webhook {}: {}", event.id, event.webhook, checked.err()?))
     });
-    refused.take(MOST_NAMED).for_each(|warning| report.warning("definitions", warning));
+    refused.take(MAX_NAMED_EVENTS).for_each(|warning| report.warning("definitions", warning));
 }
 
 /// Warns of events for selected fields that fire too often, because updates come without the old row.
-fn unknown_changes(config: &Config, definitions: &Definitions, report: &mut CheckReport) {
+fn warn_of_unknown_changes(config: &Config, definitions: &Definitions, report: &mut CheckReport) {
     let fires =
-        |source: &SourceConfig| source.format == Format::Debezium && source.unknown_change == UnknownChange::Fire;
+        |source: &SourceConfig| source.format == Format::Debezium && source.unknown_change == UnknownChangePolicy::Fire;
     for source in config.sources.iter().filter(|source| fires(source)) {
         let selected = definitions
             .tables()
@@ -313,18 +314,18 @@ fn unknown_changes(config: &Config, definitions: &Definitions, report: &mut Chec
     }
 }
 
-fn on_table(definitions: &Definitions, table: &TableKey) -> String {
+fn table_text(definitions: &Definitions, table: &TableKey) -> String {
     let active = definitions.active_events(table).count();
     let idle = definitions.events_on(table).count() - active;
     let idle = if idle == 0 { String::new() } else { format!(", {idle} not active") };
-    format!("table {} of account {}: {}{idle}", table.table, table.account, counted(active, "active event"))
+    format!("table {} of account {}: {}{idle}", table.table, table.account, count_text(active, "active event"))
 }
 
-fn bad(topic: &str, status: &FollowStatus, report: &mut CheckReport) {
+fn report_bad_definitions(topic: &str, status: &FollowStatus, report: &mut CheckReport) {
     for bad in &status.bad {
         let at = bad.offset.map_or(String::new(), |offset| format!(" at {topic}, offset {offset},"));
         let error = format!("{}{at} can't be used: {}", bad.key, bad.reason);
-        report.wrong(
+        report.add_error(
             "definitions",
             error,
             "apply it again, or delete its record; other definitions are not affected".to_owned(),
@@ -335,7 +336,7 @@ fn bad(topic: &str, status: &FollowStatus, report: &mut CheckReport) {
         report.warning("definitions", format!("{rest} more definitions can't be used"));
     }
     if status.ignored > 0 {
-        let records = counted(status.ignored as usize, "record");
+        let records = count_text(status.ignored as usize, "record");
         report.warning("definitions", format!("{records} of kinds that only a newer version of outhook knows"));
     }
 }
@@ -344,7 +345,7 @@ fn bad(topic: &str, status: &FollowStatus, report: &mut CheckReport) {
 mod tests {
     use super::*;
     use crate::definition::samples::webhook;
-    use crate::definition::{Changes, LogRecord};
+    use crate::definition::{DefinitionChanges, LogRecord};
 
     #[test]
     fn a_webhook_that_is_never_called_is_worth_a_look() {
@@ -353,9 +354,9 @@ mod tests {
         let record = LogRecord::webhook(&hook);
         let mut definitions = Definitions::default();
         let (key, value) = (record.key.to_string(), record.value.as_deref());
-        definitions.apply(key.as_bytes(), value, &mut Changes::default()).unwrap();
+        definitions.apply(key.as_bytes(), value, &mut DefinitionChanges::default()).unwrap();
         let (mut report, mut config) = (CheckReport::default(), Config::default());
-        never_called(&config, &definitions, &mut report);
+        warn_of_denied_addresses(&config, &definitions, &mut report);
         let told = report.to_string();
         assert!(
             told.contains("webhook hook01 of account acme: OutgoingUrls: \"https://10.1/\" leads to 10.0.0.1"),
@@ -363,7 +364,7 @@ mod tests {
         );
         config.delivery.allow_addresses = vec!["10.0.0.0/8".parse().unwrap()];
         let mut report = CheckReport::default();
-        never_called(&config, &definitions, &mut report);
+        warn_of_denied_addresses(&config, &definitions, &mut report);
         assert_eq!(report.to_string(), "no problems found\n");
     }
 }

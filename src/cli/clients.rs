@@ -50,16 +50,16 @@ pub enum ClientsError {
     #[error("the output can't be written: {0}")]
     Output(#[from] io::Error),
     #[error("standard output is closed or /dev/null, so the client's secret would be lost: no client was created")]
-    Nowhere,
+    OutputDiscarded,
     #[error(
         "the client's secret can't be written to the output: {0}; the client was revoked, because its secret is lost"
     )]
-    TakenBack(io::Error),
+    RevokedAfterOutputError(io::Error),
     #[error(
         "the secret of client {id} can't be written to the output: {output}; the client could not be revoked: \
          {reason}; revoke it with `outhook clients revoke {id}`"
     )]
-    Left { id: ClientId, output: io::Error, reason: WriteError<EditError> },
+    RevokeFailed { id: ClientId, output: io::Error, reason: WriteError<EditError> },
 }
 
 impl From<WriteError<EditError>> for ClientsError {
@@ -91,7 +91,7 @@ pub async fn run(command: Clients, config: &Config) -> Result<ExitCode, ClientsE
         }
         Clients::Revoke { id } => {
             let revoke = store::write(&config.definitions, &kafka, move |draft| edit::revoke_client(draft, id));
-            let client = waiting::told_of_write(&config.kafka.brokers, revoke).await?;
+            let client = waiting::with_write_notice(&config.kafka.brokers, revoke).await?;
             format!("revoked {} ({})\n", client.id, printable(&client.name))
         }
     };
@@ -108,8 +108,8 @@ async fn create(name: String, account: Option<String>, legacy: bool, config: &Co
             return Err(ClientsError::Argument { option, problem: "empty, or longer than 255 characters" });
         }
     }
-    if leads_nowhere() {
-        return Err(ClientsError::Nowhere);
+    if is_stdout_discarded() {
+        return Err(ClientsError::OutputDiscarded);
     }
     let (kafka, policy) = (config.kafka.client(), config.policy());
     let made = store::write(&config.definitions, &kafka, move |draft: &PendingDefinitions<'_>| {
@@ -118,25 +118,25 @@ async fn create(name: String, account: Option<String>, legacy: bool, config: &Co
             account: &account,
             policy: &policy,
             stamp: &stamp,
-            seen: &|_, _| None,
+            seen_fields: &|_, _| None,
             random: &super::random,
         };
         Ok::<_, EditError>(edit::create_client(draft, &name, legacy, &terms))
     });
-    let (client, secret) = waiting::told_of_write(&config.kafka.brokers, made).await?;
+    let (client, secret) = waiting::with_write_notice(&config.kafka.brokers, made).await?;
     let account = printable(client.account.as_str());
     let told = format!("account       {account}\nclient_id     {}\nclient_secret {secret}\n", client.id);
     let mut stdout = io::stdout();
     let Err(output) = stdout.write_all(told.as_bytes()).and_then(|()| stdout.flush()) else { return Ok(()) };
     let id = client.id;
     match store::write(&config.definitions, &kafka, move |draft| edit::revoke_client(draft, id)).await {
-        Ok(_) => Err(ClientsError::TakenBack(output)),
-        Err(reason) => Err(ClientsError::Left { id, output, reason }),
+        Ok(_) => Err(ClientsError::RevokedAfterOutputError(output)),
+        Err(reason) => Err(ClientsError::RevokeFailed { id, output, reason }),
     }
 }
 
 /// Whether standard output is the null device, which a program also finds in place of a closed output.
-fn leads_nowhere() -> bool {
+fn is_stdout_discarded() -> bool {
     let device = |path| fs::metadata(path).ok().filter(|found| found.file_type().is_char_device());
     matches!((device("/dev/fd/1"), device("/dev/null")), (Some(out), Some(null)) if out.rdev() == null.rdev())
 }

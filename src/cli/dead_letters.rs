@@ -10,10 +10,10 @@ use std::process::ExitCode;
 
 use super::Terminal;
 use crate::config::Config;
-use crate::dead_letters::{LetterId, Letters};
+use crate::dead_letters::{DeadLetterId, DeadLetterReader};
 use crate::id::MessageId;
 use crate::kafka::topic_reader;
-use crate::redelivery::Redrive;
+use crate::redelivery::Redriver;
 use crate::store::{self, StoreError};
 
 /// Shows dead letters and their causes, and sends them again.
@@ -41,7 +41,7 @@ pub enum DeadLettersError {
         "there is no dead letter {0}: the topic's retention may have deleted it; `outhook dead-letters list` shows \
          the existing ones"
     )]
-    NoLetter(LetterId),
+    NoLetter(DeadLetterId),
     #[error(
         "there is no dead letter of message {0}: it was delivered, it waits for a retry, or its letter was deleted"
     )]
@@ -58,13 +58,13 @@ pub(super) async fn run(
     terminal: Terminal,
 ) -> Result<ExitCode, DeadLettersError> {
     let kafka = config.kafka.client();
-    let letters = Letters::new(&config.dead_letters, &kafka);
+    let letters = DeadLetterReader::new(&config.dead_letters, &kafka);
     match command {
         DeadLetters::List(args) => list::run(*args, &letters, terminal).await?,
         DeadLetters::Show(args) => show::run(&args, &letters, terminal).await?,
         DeadLetters::Redrive(args) => {
             let definitions = store::end(&config.definitions, &kafka).await?;
-            let redrive = Redrive::new(&config.dead_letters, &config.retries, &kafka);
+            let redrive = Redriver::new(&config.dead_letters, &config.retries, &kafka);
             return redrive::run(*args, &letters, &redrive, definitions, terminal).await;
         }
     }

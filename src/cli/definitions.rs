@@ -7,11 +7,11 @@ use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
 use super::CommandFailure;
 use crate::config::Config;
-use crate::definition::guard::Guard;
+use crate::definition::guard::AddressGuard;
 use crate::definition::plan::{ApplyContext, Problems, plan};
-use crate::definition::rules::{Policy, UnknownTables};
-use crate::definition::yaml::{BadFile, DefinitionFile};
-use crate::definition::{BadRecord, Changes, Definitions, Event, Stamp, Webhook};
+use crate::definition::rules::{Policy, UnknownTablePolicy};
+use crate::definition::yaml::{DefinitionFile, InvalidFile};
+use crate::definition::{BadRecord, DefinitionChanges, Definitions, Event, Stamp, Webhook};
 use crate::id::AccountId;
 use crate::store;
 
@@ -21,7 +21,7 @@ enum FileError {
     #[error("can't read {}: {reason}", .path.display())]
     Read { path: PathBuf, reason: std::io::Error },
     #[error("{} is not a file of definitions: {reason}", .path.display())]
-    Syntax { path: PathBuf, reason: BadFile },
+    Syntax { path: PathBuf, reason: InvalidFile },
     #[error("{} could not be applied:\n{problems}", .path.display())]
     Rules { path: PathBuf, problems: Problems },
     #[error(transparent)]
@@ -30,14 +30,14 @@ enum FileError {
 
 /// Loaded definitions.
 #[derive(Default)]
-pub struct Loaded {
+pub struct LoadedDefinitions {
     /// Events with their webhooks, sorted by names.
     pub events: Vec<(Webhook, Event)>,
     pub definitions: Definitions,
 }
 
 /// Loads the definitions of the file if there is one, else those in Kafka.
-pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result<Loaded, CommandFailure> {
+pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result<LoadedDefinitions, CommandFailure> {
     let definitions = match (file, config) {
         (Some(file), config) => of_file(file, config)?,
         (None, Some(config)) => store::read(&config.definitions, &config.kafka.client()).await?,
@@ -51,7 +51,7 @@ pub(super) async fn load(file: Option<&Path>, config: Option<&Config>) -> Result
         let what = |event: &Event| (event.object_name.clone(), event.operation, event.object_fields.clone());
         (names(webhook), what(event)).cmp(&(names(other_webhook), what(other_event)))
     });
-    Ok(Loaded { events, definitions })
+    Ok(LoadedDefinitions { events, definitions })
 }
 
 /// Fills bytes with the same values in each run of the command: the ids of a file's definitions are generated, and a
@@ -73,14 +73,15 @@ fn of_file(path: &Path, config: Option<&Config>) -> Result<Definitions, FileErro
     let file = DefinitionFile::parse(&text).map_err(|reason| FileError::Syntax { path: at(), reason })?;
     let account = config.map_or_else(|| Some(AccountId::default()), Config::only_account);
     // Nothing is sent, so http is always allowed, and without a configuration all addresses are.
-    let policy = config.map_or_else(|| Policy { addresses: Guard::open(), ..Policy::default() }, Config::policy);
-    let policy = Policy { allow_http: true, unknown_tables: UnknownTables::Accept, ..policy };
+    let policy =
+        config.map_or_else(|| Policy { address_guard: AddressGuard::allow_all(), ..Policy::default() }, Config::policy);
+    let policy = Policy { allow_http: true, unknown_tables: UnknownTablePolicy::Accept, ..policy };
     let terms = ApplyContext {
         account: account.as_ref(),
         prune: false,
         policy: &policy,
         // The stream may have shown fields that the file does not declare.
-        seen: &|_, _| None,
+        seen_fields: &|_, _| None,
         stamp: &Stamp { at: "1970-01-01T00:00:00.0000000Z".to_owned(), by: "outhook preview".to_owned() },
         read_secret: &super::read_secret,
         random: &repeatable(),
@@ -88,7 +89,11 @@ fn of_file(path: &Path, config: Option<&Config>) -> Result<Definitions, FileErro
     let mut definitions = Definitions::default();
     let plan = plan(&definitions, &file, &terms).map_err(|problems| FileError::Rules { path: at(), problems })?;
     for record in plan.records() {
-        definitions.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut Changes::default())?;
+        definitions.apply(
+            record.key.to_string().as_bytes(),
+            record.value.as_deref(),
+            &mut DefinitionChanges::default(),
+        )?;
     }
     Ok(definitions)
 }

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::text::{WRITES, endpoint, or_none, printable, table};
+use super::text::{WRITE_EXPECT, or_none, printable, table, url_origin};
 use super::{CommandFailure, print};
 use crate::api::EndpointState;
 use crate::config::Config;
 use crate::dead_letters::UrlPrefix;
 use crate::deliver::line_of;
-use crate::endpoints::{EndpointStatus, Group, RetryOrder};
+use crate::endpoints::{EndpointStatus, GroupStatus, RetryOrder};
 use crate::id::{AccountId, Line, WebhookId};
 use crate::rules::Target;
 use crate::{stats, store};
@@ -43,7 +43,7 @@ count of each. In a partition of a retry topic, only the first 10000 waiting
 calls are counted.")]
 pub struct EndpointListArgs {
     #[command(flatten)]
-    which: WhichArgs,
+    selector: EndpointSelectorArgs,
     /// Only endpoints that fail now.
     #[arg(long)]
     failing: bool,
@@ -70,7 +70,7 @@ After a failure of 10 seconds or more, this command is not needed: when the
 endpoint works again, calls that failed meanwhile are sent immediately.")]
 pub struct RetryArgs {
     #[command(flatten)]
-    which: WhichArgs,
+    selector: EndpointSelectorArgs,
     /// All endpoints of all webhooks.
     #[arg(long, conflicts_with_all = ["account", "webhook", "endpoint"])]
     all: bool,
@@ -78,7 +78,7 @@ pub struct RetryArgs {
 
 /// Options that select endpoints. All of them must match.
 #[derive(Debug, clap::Args)]
-pub struct WhichArgs {
+pub struct EndpointSelectorArgs {
     /// Only endpoints of this account's webhooks.
     #[arg(long)]
     account: Option<AccountId>,
@@ -95,7 +95,7 @@ pub struct WhichArgs {
 #[error("no webhook has an endpoint that matches: {0}")]
 struct NoEndpoint(String);
 
-impl fmt::Display for WhichArgs {
+impl fmt::Display for EndpointSelectorArgs {
     /// Writes the options as on a command line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { account, webhook, endpoint } = self;
@@ -113,7 +113,7 @@ impl fmt::Display for WhichArgs {
 struct EndpointUrl {
     account: AccountId,
     webhook: WebhookId,
-    shown: String,
+    origin: String,
     line: Line,
 }
 
@@ -134,14 +134,14 @@ struct EndpointJson<'a> {
 pub(super) async fn run(command: Endpoints, config: &Config) -> Result<ExitCode, CommandFailure> {
     match command {
         Endpoints::List(args) => list(&args, config).await,
-        Endpoints::RetryNow(args) => retry_now(&args, config).await,
+        Endpoints::RetryNow(args) => order_retry(&args, config).await,
     }
 }
 
 async fn list(args: &EndpointListArgs, config: &Config) -> Result<ExitCode, CommandFailure> {
-    let urls = urls(&args.which, config).await?;
+    let urls = urls(&args.selector, config).await?;
     let now_ms = Timestamp::now().as_millisecond();
-    let group = stats::endpoints(&config.stats, &config.kafka.client(), now_ms).await?;
+    let group = stats::read_endpoints(&config.stats, &config.kafka.client(), now_ms).await?;
     let mut found: Vec<_> = urls.iter().map(|url| (url, group.status(url.line, now_ms))).collect();
     found.retain(|(_, status)| !args.failing || status.failing_on > 0);
     found.sort_by_key(|(_, status)| std::cmp::Reverse((status.failing_on > 0, status.waiting_calls())));
@@ -152,25 +152,25 @@ async fn list(args: &EndpointListArgs, config: &Config) -> Result<ExitCode, Comm
 }
 
 fn json_line((url, status): (&EndpointUrl, EndpointStatus)) -> String {
-    let EndpointUrl { account, webhook, shown, .. } = url;
+    let EndpointUrl { account, webhook, origin: shown, .. } = url;
     let state = EndpointState::of(status, time);
     let json = EndpointJson { endpoint: shown, account_id: account.as_str(), webhook_id: webhook.as_str(), state };
     serde_json::to_string(&json).expect("an endpoint has only texts and numbers") + "\n"
 }
 
-async fn retry_now(args: &RetryArgs, config: &Config) -> Result<ExitCode, CommandFailure> {
-    let mut lines: Vec<_> = urls(&args.which, config).await?.iter().map(|url| url.line).collect();
+async fn order_retry(args: &RetryArgs, config: &Config) -> Result<ExitCode, CommandFailure> {
+    let mut lines: Vec<_> = urls(&args.selector, config).await?.iter().map(|url| url.line).collect();
     lines.sort_unstable();
     lines.dedup();
     if lines.is_empty() {
-        return Err(CommandFailure::of(&NoEndpoint(args.which.to_string()))
-            .help("list the endpoints with `outhook endpoints list`"));
+        return Err(CommandFailure::of(&NoEndpoint(args.selector.to_string()))
+            .with_help("list the endpoints with `outhook endpoints list`"));
     }
     let (kafka, now_ms) = (config.kafka.client(), Timestamp::now().as_millisecond());
-    let group = stats::endpoints(&config.stats, &kafka, now_ms).await?;
+    let group = stats::read_endpoints(&config.stats, &kafka, now_ms).await?;
     let waiting: usize = lines.iter().map(|line| group.status(*line, now_ms).waiting_calls()).sum();
-    let orders: Vec<_> = lines.iter().map(|line| RetryOrder::of_all(*line, now_ms)).collect();
-    stats::retry_now(&config.stats, &kafka, &orders).await?;
+    let orders: Vec<_> = lines.iter().map(|line| RetryOrder::for_all_calls(*line, now_ms)).collect();
+    stats::write_retry_orders(&config.stats, &kafka, &orders).await?;
     print(&format!(
         "{} {} tried now; {waiting} {} waiting\n",
         lines.len(),
@@ -180,7 +180,7 @@ async fn retry_now(args: &RetryArgs, config: &Config) -> Result<ExitCode, Comman
 }
 
 /// URLs that match, in the order of their webhooks.
-async fn urls(which: &WhichArgs, config: &Config) -> Result<Vec<EndpointUrl>, CommandFailure> {
+async fn urls(which: &EndpointSelectorArgs, config: &Config) -> Result<Vec<EndpointUrl>, CommandFailure> {
     let definitions = store::read(&config.definitions, &config.kafka.client()).await?;
     let mut urls = Vec::new();
     for webhook in definitions.webhooks() {
@@ -189,19 +189,19 @@ async fn urls(which: &WhichArgs, config: &Config) -> Result<Vec<EndpointUrl>, Co
         // A webhook whose target can't be compiled has no calls.
         let Some(target) = is_meant.then(|| Target::of(webhook).ok()).flatten() else { continue };
         for (position, to) in target.endpoints.iter().enumerate() {
-            if which.endpoint.as_ref().is_none_or(|prefix| prefix.begins(&to.url)) {
-                let shown = endpoint(&to.url).unwrap_or(&to.url).to_owned();
+            if which.endpoint.as_ref().is_none_or(|prefix| prefix.is_prefix_of(&to.url)) {
+                let shown = url_origin(&to.url).unwrap_or(&to.url).to_owned();
                 let (account, line) = (webhook.account.clone(), line_of(&target, position));
-                urls.push(EndpointUrl { account, webhook: webhook.id, shown, line });
+                urls.push(EndpointUrl { account, webhook: webhook.id, origin: shown, line });
             }
         }
     }
     Ok(urls)
 }
 
-const HEAD: [&str; 8] = ["STATE", "SINCE", "ENDPOINT", "WEBHOOK", "UNDER WAY", "QUEUED", "WAITING", "CAUSE"];
+const TABLE_HEADER: [&str; 8] = ["STATE", "SINCE", "ENDPOINT", "WEBHOOK", "UNDER WAY", "QUEUED", "WAITING", "CAUSE"];
 
-fn text(found: &[(&EndpointUrl, EndpointStatus)], group: &Group, now_ms: i64) -> String {
+fn text(found: &[(&EndpointUrl, EndpointStatus)], group: &GroupStatus, now_ms: i64) -> String {
     if found.is_empty() {
         return "no endpoints\n".to_owned();
     }
@@ -209,7 +209,7 @@ fn text(found: &[(&EndpointUrl, EndpointStatus)], group: &Group, now_ms: i64) ->
         vec![
             status.state().to_owned(),
             or_none(status.fails_since_ms.and_then(time)),
-            url.shown.clone(),
+            url.origin.clone(),
             url.webhook.to_string(),
             format!("{} of {}", status.under_way, status.concurrency),
             status.queued.to_string(),
@@ -217,10 +217,10 @@ fn text(found: &[(&EndpointUrl, EndpointStatus)], group: &Group, now_ms: i64) ->
             or_none(status.cause.as_ref().map(|(_, text)| printable(text))),
         ]
     };
-    let mut text = table(&HEAD, &found.iter().map(row).collect::<Vec<_>>());
-    let left_out = group.left_out(now_ms);
+    let mut text = table(&TABLE_HEADER, &found.iter().map(row).collect::<Vec<_>>());
+    let left_out = group.omitted_endpoints(now_ms);
     if left_out > 0 {
-        writeln!(text, "the instances' reports omit {left_out} endpoints with fewer calls").expect(WRITES);
+        writeln!(text, "the instances' reports omit {left_out} endpoints with fewer calls").expect(WRITE_EXPECT);
     }
     text
 }

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::decode::{Field, Identity, Row, RowChange};
 use crate::definition::{Event, Webhook};
 use crate::matching;
-use crate::topics::counted;
+use crate::topics::count_text;
 
 /// Says for each event why a row change fires it or does not.
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub fn run(args: &Args, config: Option<&Config>, definitions: &[(Webhook, Event)
 /// Formats the decoded record, with `unknown` as its ignored keys, then the verdict of each definition of the
 /// change's account, one per line.
 pub fn text(change: &RowChange<'_>, unknown: &[String], definitions: &[(Webhook, Event)]) -> String {
-    let mut text = understood(change, unknown);
+    let mut text = change_text(change, unknown);
     let mut none = true;
     for (webhook, event) in definitions {
         for verdict in matching::explain(change, [(webhook, event)]) {
@@ -48,13 +48,13 @@ pub fn text(change: &RowChange<'_>, unknown: &[String], definitions: &[(Webhook,
     text
 }
 
-fn understood(change: &RowChange<'_>, unknown: &[String]) -> String {
+fn change_text(change: &RowChange<'_>, unknown: &[String]) -> String {
     let RowChange { operation, table, account, source, event_date, identity, before, after, .. } = change;
     let source = source.map_or("not known".to_owned(), |source| source.to_string());
     let identity = match identity {
-        Identity::Given(id) => format!("its own, {id:?}"),
+        Identity::ProducerId(id) => format!("its own, {id:?}"),
         Identity::Debezium(coordinates) => format!("Debezium's, {coordinates}"),
-        Identity::Place { topic, partition, offset, .. } => {
+        Identity::RecordPosition { topic, partition, offset, .. } => {
             format!("the record's place, {topic} {partition}:{offset}")
         }
     };
@@ -65,7 +65,7 @@ fn understood(change: &RowChange<'_>, unknown: &[String]) -> String {
                 |field: &Field<'_>| format!("{}{}", field.name, if field.value.available { "" } else { " (not sent)" });
             format!(
                 "{} ({})",
-                counted(row.fields.len(), "field"),
+                count_text(row.fields.len(), "field"),
                 row.fields.iter().map(name).collect::<Vec<_>>().join(", ")
             )
         }

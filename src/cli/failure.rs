@@ -8,9 +8,9 @@ use super::text::lines;
 use crate::config;
 
 /// Exit code of a command that fails while it runs.
-const FAILED: u8 = 1;
+const EXIT_FAILED: u8 = 1;
 /// Exit code of bad arguments, the same as clap's, and of a bad configuration.
-const UNUSABLE: u8 = 2;
+const EXIT_BAD_CONFIG: u8 = 2;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -29,11 +29,11 @@ struct FailureMessage {
 impl CommandFailure {
     /// Failure by an error, with its causes.
     pub fn of(error: &dyn Error) -> Self {
-        Self { code: FAILED, messages: vec![FailureMessage::of(error)] }
+        Self { code: EXIT_FAILED, messages: vec![FailureMessage::of(error)] }
     }
 
     /// Adds a help text that says how to fix it.
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
         if let Some(last) = self.messages.last_mut() {
             last.help = Some(help.into());
         }
@@ -107,7 +107,7 @@ fn of_config(error: &config::Error) -> CommandFailure {
         }
         config::Error::Unreadable { .. } => vec![FailureMessage::of(error)],
     };
-    CommandFailure { code: UNUSABLE, messages }
+    CommandFailure { code: EXIT_BAD_CONFIG, messages }
 }
 
 #[cfg(test)]
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn shows_the_causes_that_the_error_does_not_tell_itself() {
-        let failure = CommandFailure::from(Away(std::io::Error::other("connection refused"))).help("start it");
+        let failure = CommandFailure::from(Away(std::io::Error::other("connection refused"))).with_help("start it");
         assert_eq!(failure.text(false), "error: the broker is away\n  because: connection refused\nhelp: start it\n");
         assert!(failure.text(true).starts_with("\x1b[1;31merror:\x1b[0m the broker"));
     }

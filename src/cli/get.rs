@@ -34,7 +34,7 @@ pub async fn run(args: Args, config: &store::Config, kafka: &HashMap<String, Str
     let definitions = store::read(config, kafka).await?;
     let account = args.account.as_deref().map(AccountId::from);
     let file = DefinitionFile::of(&definitions, account.as_ref(), args.show_secrets);
-    io::stdout().write_all(file.print().as_bytes())?;
+    io::stdout().write_all(file.to_yaml().as_bytes())?;
     for event in definitions.orphans() {
         eprintln!("event {} belongs to webhook {}, which does not exist", event.id, event.webhook);
     }

@@ -10,17 +10,17 @@ use super::Terminal;
 use super::text::table;
 use super::time_arg::moment;
 use crate::id::{AccountId, EventId, MessageId, WebhookId};
-use crate::kafka::topic_reader::{self, Bounds, Page, TopicCursor};
+use crate::kafka::topic_reader::{self, Page, PageLimits, TopicCursor};
 
 /// Time of reading after which the search shows its progress.
-const TIME: Duration = Duration::from_secs(5);
+const PROGRESS_DELAY: Duration = Duration::from_secs(5);
 /// Max records found and max bytes read in one page.
-const FOUND: usize = 10_000;
-const BYTES: u64 = 256 * 1024 * 1024;
+const MAX_FOUND_PER_PAGE: usize = 10_000;
+const MAX_BYTES_PER_PAGE: u64 = 256 * 1024 * 1024;
 
 /// Options that select by account, webhook, event and message.
 #[derive(Debug, clap::Args)]
-pub struct WhoseArgs {
+pub struct RecordSelectorArgs {
     /// Only records of this account.
     #[arg(long)]
     pub account: Option<AccountId>,
@@ -37,7 +37,7 @@ pub struct WhoseArgs {
 
 /// Options that select by time.
 #[derive(Debug, clap::Args)]
-pub struct WhenArgs {
+pub struct TimeRangeArgs {
     /// Only records written since this time: 2026-11-24T15:00:00Z, 2026-11-24 (UTC), or an age such as 90m or 2d.
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     pub since: Option<Timestamp>,
@@ -60,9 +60,9 @@ pub struct ListArgs {
 /// Record of a list.
 pub(super) trait ListItem {
     /// Plural name of the records.
-    const WHAT: &'static str;
+    const PLURAL_NAME: &'static str;
     /// Columns of the table.
-    const HEAD: &'static [&'static str];
+    const TABLE_HEADER: &'static [&'static str];
 
     fn row(&self) -> Vec<String>;
 
@@ -70,18 +70,18 @@ pub(super) trait ListItem {
 }
 
 /// Source of the records, page by page.
-pub(super) trait Pages {
+pub(super) trait PageSource {
     type Found: ListItem;
 
     async fn page(
         &mut self,
-        from: Option<TopicCursor>,
-        bounds: Bounds,
+        cursor: Option<TopicCursor>,
+        bounds: PageLimits,
     ) -> Result<Page<Self::Found>, topic_reader::Error>;
 }
 
 /// Prints records page by page as JSON, or all together as a table, whose column widths need all rows.
-pub(super) async fn list<P: Pages, E>(mut search: PagedSearch<P>, args: &ListArgs) -> Result<(), E>
+pub(super) async fn list<P: PageSource, E>(mut search: PagedSearch<P>, args: &ListArgs) -> Result<(), E>
 where
     E: From<topic_reader::Error> + From<io::Error>,
 {
@@ -103,10 +103,10 @@ where
         return Ok(());
     }
     if listed.is_empty() {
-        writeln!(io::stdout(), "no {}", P::Found::WHAT)?;
+        writeln!(io::stdout(), "no {}", P::Found::PLURAL_NAME)?;
     } else {
         let rows: Vec<_> = listed.iter().map(ListItem::row).collect();
-        io::stdout().write_all(table(P::Found::HEAD, &rows).as_bytes())?;
+        io::stdout().write_all(table(P::Found::TABLE_HEADER, &rows).as_bytes())?;
     }
     if !search.is_at_end() {
         // If standard error is closed, the reader does not want this line.
@@ -119,38 +119,42 @@ where
 pub(super) struct PagedSearch<P> {
     pages: P,
     from: Option<TopicCursor>,
-    at_end: bool,
-    looked_at: u64,
+    is_finished: bool,
+    scanned: u64,
     terminal: Terminal,
     started: Instant,
 }
 
-impl<P: Pages> PagedSearch<P> {
+impl<P: PageSource> PagedSearch<P> {
     pub fn new(pages: P, terminal: Terminal) -> Self {
-        Self { pages, from: None, at_end: false, looked_at: 0, terminal, started: Instant::now() }
+        Self { pages, from: None, is_finished: false, scanned: 0, terminal, started: Instant::now() }
     }
 
     /// Next page of up to `count` records, which may be empty before the end. None at the end.
     pub async fn next(&mut self, count: usize) -> Result<Option<Vec<P::Found>>, topic_reader::Error> {
-        if self.at_end {
+        if self.is_finished {
             return Ok(None);
         }
         if self.is_long() {
-            self.terminal.show_progress(format_args!("{} records searched, continuing", self.looked_at));
+            self.terminal.show_progress(format_args!("{} records searched, continuing", self.scanned));
         }
-        let bounds = Bounds { found: count.min(FOUND), bytes: BYTES, time: TIME };
+        let bounds = PageLimits {
+            max_found: count.min(MAX_FOUND_PER_PAGE),
+            max_bytes: MAX_BYTES_PER_PAGE,
+            max_time: PROGRESS_DELAY,
+        };
         let page = self.pages.page(self.from.take(), bounds).await;
         if self.is_long() {
             self.terminal.clear_progress();
         }
-        let Page { found, next, looked_at } = page?;
-        self.looked_at += looked_at;
-        (self.at_end, self.from) = (next.is_none(), next);
+        let Page { found, next_cursor: next, scanned: looked_at } = page?;
+        self.scanned += looked_at;
+        (self.is_finished, self.from) = (next.is_none(), next);
         Ok(Some(found))
     }
 
     /// All records, but at most `most`.
-    pub async fn all(&mut self, most: usize) -> Result<Vec<P::Found>, topic_reader::Error> {
+    pub async fn read_all(&mut self, most: usize) -> Result<Vec<P::Found>, topic_reader::Error> {
         let mut all = Vec::new();
         while all.len() < most
             && let Some(found) = self.next(most - all.len()).await?
@@ -162,11 +166,11 @@ impl<P: Pages> PagedSearch<P> {
 
     /// Whether the whole topic was searched.
     pub fn is_at_end(&self) -> bool {
-        self.at_end
+        self.is_finished
     }
 
     /// Whether the search has taken so long that its progress is shown.
     fn is_long(&self) -> bool {
-        self.started.elapsed() >= TIME
+        self.started.elapsed() >= PROGRESS_DELAY
     }
 }

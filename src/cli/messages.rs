@@ -9,11 +9,11 @@ use std::io;
 use std::process::ExitCode;
 
 use super::Terminal;
-use super::listing::{PagedSearch, Pages};
+use super::listing::{PageSource, PagedSearch};
 use crate::config::Config;
 use crate::id::MessageId;
-use crate::kafka::topic_reader::{self, Bounds, Page, TopicCursor};
-use crate::message_log::{EntryFilter, LogEntry, MessageLog};
+use crate::kafka::topic_reader::{self, Page, PageLimits, TopicCursor};
+use crate::message_log::{EntryFilter, LogEntry, MessageLogReader};
 use crate::store::StoreError;
 
 /// Shows the attempts of each message and their results, and sends messages again.
@@ -38,7 +38,7 @@ pub enum MessagesError {
     #[error(transparent)]
     Definitions(#[from] StoreError),
     #[error("there is no message log: message_log.level is off in this configuration")]
-    Off,
+    LogDisabled,
     #[error(
         "there is no message {0} in the message log: the topic's retention may have deleted it, or message_log.level \
          excludes it"
@@ -51,9 +51,9 @@ pub enum MessagesError {
 /// # Errors
 /// The topic can't be read, the message log is off, or the message does not exist.
 pub(super) async fn run(command: Messages, config: &Config, terminal: Terminal) -> Result<ExitCode, MessagesError> {
-    let log = MessageLog::new(&config.message_log, &config.kafka.client());
+    let log = MessageLogReader::new(&config.message_log, &config.kafka.client());
     if !log.is_written() {
-        return Err(MessagesError::Off);
+        return Err(MessagesError::LogDisabled);
     }
     match command {
         Messages::List(args) => list::run(*args, &log, terminal).await?,
@@ -64,23 +64,27 @@ pub(super) async fn run(command: Messages, config: &Config, terminal: Terminal) 
 }
 
 /// Pages of matching attempts.
-struct Attempts<'l> {
+struct AttemptPages<'l> {
     filter: EntryFilter,
-    log: &'l MessageLog,
+    reader: &'l MessageLogReader,
 }
 
-impl<'l> Attempts<'l> {
+impl<'l> AttemptPages<'l> {
     /// Attempts of one message.
-    fn of(message: MessageId, log: &'l MessageLog, terminal: Terminal) -> PagedSearch<Self> {
+    fn of(message: MessageId, log: &'l MessageLogReader, terminal: Terminal) -> PagedSearch<Self> {
         let filter = EntryFilter { message: Some(message), ..EntryFilter::default() };
-        PagedSearch::new(Self { filter, log }, terminal)
+        PagedSearch::new(Self { filter, reader: log }, terminal)
     }
 }
 
-impl Pages for Attempts<'_> {
+impl PageSource for AttemptPages<'_> {
     type Found = LogEntry;
 
-    async fn page(&mut self, from: Option<TopicCursor>, bounds: Bounds) -> Result<Page<LogEntry>, topic_reader::Error> {
-        self.log.page(self.filter.clone(), from, bounds).await
+    async fn page(
+        &mut self,
+        from: Option<TopicCursor>,
+        bounds: PageLimits,
+    ) -> Result<Page<LogEntry>, topic_reader::Error> {
+        self.reader.page(self.filter.clone(), from, bounds).await
     }
 }

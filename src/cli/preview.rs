@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::change::{self, ChangeError};
-use super::definitions::Loaded;
+use super::definitions::LoadedDefinitions;
 use super::text::lines;
 use crate::config::Config;
 use crate::decode::RowChange;
 use crate::definition::Webhook;
 use crate::id::EventId;
 use crate::matching::{self, EventVerdict, Reason};
-use crate::render::{self, BadAttachmentUrl, Message, NoPreview, Renderer};
+use crate::render::{self, BadAttachmentUrl, Message, Renderer, SamplePreviewError};
 
 /// Prints the messages that a row change sends, without sending them.
 #[derive(Debug, clap::Args)]
@@ -45,14 +45,14 @@ pub enum PreviewError {
     #[error("no event fires for this row change; `outhook explain` says why")]
     NoneFires,
     #[error("event {event}: {error}")]
-    NoMessage { event: EventId, error: NoPreview },
+    NoMessage { event: EventId, error: SamplePreviewError },
 }
 
 /// Returns the text that the command prints. The caller has loaded the definitions.
 ///
 /// # Errors
 /// The row change can't be read, the event does not exist, no event fires, or a definition is invalid.
-pub fn run(args: &Args, config: Option<&Config>, loaded: &Loaded) -> Result<String, PreviewError> {
+pub fn run(args: &Args, config: Option<&Config>, loaded: &LoadedDefinitions) -> Result<String, PreviewError> {
     let attachment_url = config.and_then(|config| config.render.attachment_url.as_deref());
     let mut renderer = Renderer::new(attachment_url.map(str::parse).transpose()?);
     let shown = args.change.read(config, |change, _| text(change, loaded, args.event, args.raw, &mut renderer))??;
@@ -72,7 +72,7 @@ pub fn run(args: &Args, config: Option<&Config>, loaded: &Loaded) -> Result<Stri
 /// The event does not exist, no event fires, or a definition is invalid.
 pub fn text(
     change: &RowChange<'_>,
-    loaded: &Loaded,
+    loaded: &LoadedDefinitions,
     only: Option<EventId>,
     raw: bool,
     renderer: &mut Renderer,
@@ -85,7 +85,7 @@ pub fn text(
             let table = loaded.definitions.table(&webhook.account, &event.object_name);
             let messages = render::preview(renderer, webhook, event, table, change, usize::MAX)
                 .map_err(|error| PreviewError::NoMessage { event: event.id, error })?;
-            if raw { write_raw(&messages, &mut text) } else { write_shown(&verdict, webhook, &messages, &mut text) }
+            if raw { write_raw(&messages, &mut text) } else { write_formatted(&verdict, webhook, &messages, &mut text) }
         }
     }
     match only {
@@ -102,7 +102,7 @@ fn write_raw(messages: &[Message], text: &mut String) {
     }
 }
 
-fn write_shown(verdict: &EventVerdict, webhook: &Webhook, messages: &[Message], text: &mut String) {
+fn write_formatted(verdict: &EventVerdict, webhook: &Webhook, messages: &[Message], text: &mut String) {
     const WRITES: &str = "writing to memory does not fail";
     writeln!(text, "event {} of webhook {} ({})", verdict.event, webhook.id, webhook.name).expect(WRITES);
     if !matches!(verdict.reason, Reason::Fires(_)) {
@@ -111,7 +111,7 @@ fn write_shown(verdict: &EventVerdict, webhook: &Webhook, messages: &[Message], 
     let mut shown = None;
     for message in messages {
         let url = &message.target.endpoints[message.endpoint].url;
-        writeln!(text, "message {} to {url}, call {}", message.id, message.call).expect(WRITES);
+        writeln!(text, "message {} to {url}, call {}", message.id, message.call_id).expect(WRITES);
         if shown != Some(&message.body) {
             writeln!(text, "{}", indented(&String::from_utf8_lossy(&message.body))).expect(WRITES);
             shown = Some(&message.body);

@@ -12,8 +12,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::CommandFailure;
-use super::text::{WRITES, lines, printable};
-use crate::definition::{BadSecret, Secret, SecretError, SecretReference, without_secrets};
+use super::text::{WRITE_EXPECT, lines, printable};
+use crate::definition::{BadSecret, Secret, SecretError, SecretReference, redact_secrets};
 use crate::render::MAX_MESSAGE_BYTES;
 
 /// Receives messages and prints them: a local endpoint to try webhooks with.
@@ -69,9 +69,9 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, CommandFailure> {
 
     let (failed, mut failure) = mpsc::channel(1);
     let judge = move |message: &Posted| {
-        let signature = SignatureVerdict::of(message, &verifiers);
+        let signature = SignatureVerdict::check(message, &verifiers);
         let status = if matches!(signature, SignatureVerdict::Bad(_)) { StatusCode::UNAUTHORIZED } else { status };
-        if let Err(error) = print(&shown(message, &signature, status)) {
+        if let Err(error) = print(&message_text(message, &signature, status)) {
             // The first error is enough.
             let _ = failed.try_send(error);
         }
@@ -100,7 +100,7 @@ enum SignatureVerdict {
 }
 
 impl SignatureVerdict {
-    fn of(message: &Posted, verifiers: &[Verifier]) -> Self {
+    fn check(message: &Posted, verifiers: &[Verifier]) -> Self {
         let mut signature = Self::Unchecked;
         for verifier in verifiers {
             match message.verify(verifier) {
@@ -113,7 +113,7 @@ impl SignatureVerdict {
 }
 
 /// Message as text: a line with path, id, signature and status, then the body.
-fn shown(message: &Posted, signature: &SignatureVerdict, status: StatusCode) -> String {
+fn message_text(message: &Posted, signature: &SignatureVerdict, status: StatusCode) -> String {
     let id = message.headers.get(HEADER_WEBHOOK_ID).and_then(|id| id.to_str().ok()).unwrap_or("missing");
     let signature = match signature {
         SignatureVerdict::Good => "good",
@@ -122,10 +122,11 @@ fn shown(message: &Posted, signature: &SignatureVerdict, status: StatusCode) -> 
     };
     let mut text = String::new();
     let (path, id) = (printable(&message.path), printable(id));
-    writeln!(text, "POST {path}  webhook-id {id}  signature {signature}  answered {}", status.as_u16()).expect(WRITES);
+    writeln!(text, "POST {path}  webhook-id {id}  signature {signature}  answered {}", status.as_u16())
+        .expect(WRITE_EXPECT);
     // Indented: a line of a body can't pass for the first line of another message.
-    for line in lines(&without_secrets(&String::from_utf8_lossy(&message.body))).trim_end().lines() {
-        writeln!(text, "  {line}").expect(WRITES);
+    for line in lines(&redact_secrets(&String::from_utf8_lossy(&message.body))).trim_end().lines() {
+        writeln!(text, "  {line}").expect(WRITE_EXPECT);
     }
     text.push('\n');
     text
@@ -160,16 +161,16 @@ mod tests {
     fn one_of_several_secrets_is_enough_and_without_one_nothing_is_said() {
         let known = [FIRST, SECOND].map(|secret| verifier(secret).unwrap());
         let message = signed(SECOND, "{}");
-        assert_eq!(SignatureVerdict::of(&message, &known), SignatureVerdict::Good);
-        assert!(matches!(SignatureVerdict::of(&message, &known[..1]), SignatureVerdict::Bad(_)));
-        assert_eq!(SignatureVerdict::of(&message, &[]), SignatureVerdict::Unchecked);
+        assert_eq!(SignatureVerdict::check(&message, &known), SignatureVerdict::Good);
+        assert!(matches!(SignatureVerdict::check(&message, &known[..1]), SignatureVerdict::Bad(_)));
+        assert_eq!(SignatureVerdict::check(&message, &[]), SignatureVerdict::Unchecked);
     }
 
     #[test]
     fn a_body_is_shown_as_it_came_but_for_secrets_and_what_steers_a_terminal() {
         let message = signed(FIRST, "{\"secret\":\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\",\n\"a\":\"\u{1b}[2J\"}\n");
         assert_eq!(
-            shown(&message, &SignatureVerdict::Good, StatusCode::NO_CONTENT),
+            message_text(&message, &SignatureVerdict::Good, StatusCode::NO_CONTENT),
             "POST /crm  webhook-id m1  signature good  answered 204\n  {\"secret\":\"whsec_…\",\n  \"a\":\" [2J\"}\n\n"
         );
     }

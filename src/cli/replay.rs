@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::Terminal;
 use super::replay::output::ReplayProgress;
-use super::replay::selection::{Selection, Unknown};
+use super::replay::selection::{Selection, UnknownSelection};
 use super::time_arg::{BadTime, moment};
 use crate::config::{Config, SourceConfig};
 use crate::decode::{Decoder, WholeTables};
@@ -19,15 +19,17 @@ use crate::kafka::TopicError;
 use crate::kafka::topic_reader::{self, Spans, TopicReader};
 use crate::lifecycle::Signals;
 use crate::pipeline;
-use crate::redelivery::replay::{BadOffsetRanges, BadRange, Edge, OffsetRanges, Range, Replay, without_deleted};
+use crate::redelivery::replay::{
+    BadOffsetRanges, BadRange, OffsetRanges, Range, RangeBound, TopicReplay, skip_deleted,
+};
 use crate::redelivery::{RetryTopicProducer, UnacknowledgedCall};
 use crate::render::{BadAttachmentUrl, Renderer};
 use crate::store::{self, StoreError};
 
-pub(super) use super::replay::selection::ChosenArgs;
+pub(super) use super::replay::selection::EventSelectorArgs;
 
 /// Max calls that are read before they are written.
-const MOST_CALLS: usize = 1_000;
+const MAX_CALLS_PER_PAGE: usize = 1_000;
 
 /// Sends the messages that past row changes make.
 ///
@@ -55,10 +57,10 @@ pub struct Args {
     /// Start of the range: a time such as 2026-11-24T10:00:00Z or 2026-11-24 (UTC), an age such as 90m or 2d, or an
     /// offset; 0 is the beginning. A time selects the first record with this Kafka timestamp or a later one.
     #[arg(long, value_name = "WHEN|OFFSET", value_parser = edge, required_unless_present = "spans")]
-    from: Option<Edge>,
+    from: Option<RangeBound>,
     /// End of the range, in the same forms. The record at the end is not replayed.
     #[arg(long, value_name = "WHEN|OFFSET", value_parser = edge)]
-    to: Option<Edge>,
+    to: Option<RangeBound>,
     /// Only this partition. Can be repeated.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     partition: Vec<i32>,
@@ -66,7 +68,7 @@ pub struct Args {
     #[arg(long, value_name = "PLACES", conflicts_with_all = ["from", "to", "partition"])]
     spans: Option<OffsetRanges>,
     #[command(flatten)]
-    chosen: ChosenArgs,
+    event_selector: EventSelectorArgs,
     /// Max calls per second. Without it, calls are written as fast as they are read, and sent as fast as endpoints
     /// take them.
     #[arg(long, value_name = "N")]
@@ -89,7 +91,7 @@ pub enum ReplayError {
     #[error("none of the events is ready, so there is nothing to replay")]
     NoneReady,
     #[error(transparent)]
-    Unknown(#[from] Unknown),
+    Unknown(#[from] UnknownSelection),
     #[error(transparent)]
     Range(#[from] BadRange),
     #[error(transparent)]
@@ -115,58 +117,58 @@ pub(super) async fn run(args: Args, config: &Config, terminal: Terminal) -> Resu
     let source = source(&args.topic, config)?;
     let kafka = config.kafka.client();
     let (definitions, as_of) = store::read_with_end(&config.definitions, &kafka).await?;
-    let chosen = args.chosen.choose(&definitions)?;
+    let chosen = args.event_selector.select(&definitions)?;
     let mut told = ReplayProgress::new(&args, terminal);
-    told.left_out(&chosen);
+    told.warn_skipped(&chosen);
     if chosen.ready().next().is_none() {
         return Err(ReplayError::NoneReady);
     }
     let due = if args.dry_run { None } else { Some(open(config).await?) };
     let journal = TopicReader::new(&args.topic, kafka.into_iter().collect());
-    let replay = Replay::new(&args.topic, journal, stages(&source, &chosen, config)?);
+    let replay = TopicReplay::new(&args.topic, journal, record_replay(&source, &chosen, config)?);
     let spans = spans(&args, range.as_ref(), &replay, &mut told).await?;
-    told.begins(&chosen, &spans);
+    told.print_start(&chosen, &spans);
     let outcome =
-        go_through(&args, spans, &replay, due.as_ref().map(|due| (due, as_of)), &mut signals, &mut told).await;
-    told.end(outcome)
+        replay_range(&args, spans, &replay, due.as_ref().map(|due| (due, as_of)), &mut signals, &mut told).await;
+    told.finish(outcome)
 }
 
 /// How far a replay got.
 #[derive(Debug, Default)]
 struct ReplayOutcome {
     /// Offsets that are still to be replayed.
-    left: Spans,
+    remaining: Spans,
     /// What stopped it; None at the end.
-    stopped: Option<Stopped>,
+    stop_cause: Option<StopCause>,
 }
 
 #[derive(Debug)]
-enum Stopped {
+enum StopCause {
     Signal(&'static str),
     Error(ReplayError),
 }
 
 /// Replays page by page. A page counts as done only when its calls are acknowledged. A signal stops the replay after
 /// the page. A second signal stops it within the page, which then is still to be replayed.
-async fn go_through(
+async fn replay_range(
     args: &Args,
     mut left: Spans,
-    replay: &Replay,
+    replay: &TopicReplay,
     due: Option<(&RetryTopicProducer, i64)>,
     signals: &mut Signals,
     told: &mut ReplayProgress<'_>,
 ) -> ReplayOutcome {
-    let most_calls = args.rate.map_or(MOST_CALLS, |rate| MOST_CALLS.min(rate.get() as usize));
-    let stop = |left, stopped| ReplayOutcome { left, stopped: Some(stopped) };
+    let most_calls = args.rate.map_or(MAX_CALLS_PER_PAGE, |rate| MAX_CALLS_PER_PAGE.min(rate.get() as usize));
+    let stop = |left, stopped| ReplayOutcome { remaining: left, stop_cause: Some(stopped) };
     while !left.is_empty() {
         let began = Instant::now();
         let read = tokio::select! {
             read = replay.read(left.clone(), most_calls) => read,
-            signal = signals.next() => return stop(left, Stopped::Signal(signal)),
+            signal = signals.next() => return stop(left, StopCause::Signal(signal)),
         };
         let (mut page, then) = match read {
             Ok(read) => read,
-            Err(error) => return stop(left, Stopped::Error(error.into())),
+            Err(error) => return stop(left, StopCause::Error(error.into())),
         };
         let mut signal = None;
         if let Some((due, definitions)) = due {
@@ -176,25 +178,25 @@ async fn go_through(
                     unwritten = &mut writing => break unwritten,
                     now = signals.next() => {
                         if signal.replace(now).is_some() {
-                            return stop(left, Stopped::Signal(now));
+                            return stop(left, StopCause::Signal(now));
                         }
-                        told.stops(now);
+                        told.print_stopping(now);
                     }
                 }
             };
-            if let Some(failed) = told.refused(unwritten) {
-                return stop(left, Stopped::Error(ReplayError::Unwritten(Box::new(failed))));
+            if let Some(failed) = told.count_refused(unwritten) {
+                return stop(left, StopCause::Error(ReplayError::Unwritten(Box::new(failed))));
             }
         }
         left = then;
         told.page(&page);
         if let Some(signal) = signal {
-            return stop(left, Stopped::Signal(signal));
+            return stop(left, StopCause::Signal(signal));
         }
-        let pause = args.rate.filter(|_| due.is_some()).map(|rate| pause(page.sums.calls, rate, began.elapsed()));
+        let pause = args.rate.filter(|_| due.is_some()).map(|rate| pause(page.counts.calls, rate, began.elapsed()));
         tokio::select! {
             () = tokio::time::sleep(pause.unwrap_or_default()) => {}
-            signal = signals.next() => return stop(left, Stopped::Signal(signal)),
+            signal = signals.next() => return stop(left, StopCause::Signal(signal)),
         }
     }
     ReplayOutcome::default()
@@ -209,7 +211,7 @@ fn pause(calls: u64, rate: NonZeroU32, took: Duration) -> Duration {
 async fn spans(
     args: &Args,
     range: Option<&Range>,
-    replay: &Replay,
+    replay: &TopicReplay,
     told: &mut ReplayProgress<'_>,
 ) -> Result<Spans, ReplayError> {
     let times = range.map(Range::times).unwrap_or_default();
@@ -222,7 +224,7 @@ async fn spans(
         (None, Some(ranges)) => ranges.0.clone(),
         (None, None) => Spans::new(),
     };
-    told.deleted(without_deleted(&mut spans, &extents)?);
+    told.warn_deleted(skip_deleted(&mut spans, &extents)?);
     Ok(spans)
 }
 
@@ -239,7 +241,7 @@ async fn open(config: &Config) -> Result<RetryTopicProducer, ReplayError> {
 /// The source that reads a topic.
 pub(super) fn source(topic: &str, config: &Config) -> Result<SourceConfig, ReplayError> {
     if topic == config.operator_events.topic {
-        return Ok(SourceConfig::of_operator_events(topic));
+        return Ok(SourceConfig::for_operator_events(topic));
     }
     config.source_of(topic).cloned().ok_or_else(|| {
         let sources: Vec<_> = config.sources.iter().map(ToString::to_string).collect();
@@ -249,7 +251,11 @@ pub(super) fn source(topic: &str, config: &Config) -> Result<SourceConfig, Repla
 }
 
 /// Stages of an instance that begins to read the topic.
-fn stages(source: &SourceConfig, chosen: &Selection, config: &Config) -> Result<pipeline::ReplayStages, ReplayError> {
+fn record_replay(
+    source: &SourceConfig,
+    chosen: &Selection,
+    config: &Config,
+) -> Result<pipeline::ReplayStages, ReplayError> {
     let decoder = Decoder::new(source.settings().into(), WholeTables::default());
     let attachment_url = config.render.attachment_url.as_deref().map(str::parse).transpose()?;
     Ok(pipeline::ReplayStages::new(decoder, chosen.index.clone(), Renderer::new(attachment_url)))
@@ -262,8 +268,8 @@ impl Args {
     }
 
     /// Command that continues with the offsets `left`.
-    fn going_on(&self, left: &Spans) -> String {
-        let Self { chosen, rate, .. } = self;
+    fn continue_command(&self, left: &Spans) -> String {
+        let Self { event_selector: chosen, rate, .. } = self;
         let account = chosen.account.as_ref().map(|account| format!("--account {}", quoted(account.as_str())));
         let mut words = vec!["outhook replay".to_owned(), format!("--topic {}", self.topic)];
         words.push(format!("--spans {}", OffsetRanges(left.clone())));
@@ -284,7 +290,7 @@ fn quoted(text: &str) -> String {
 
 /// A text that is neither an offset nor a time.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum BadEdge {
+enum InvalidRangeBound {
     #[error("{text} is not an offset: {source}")]
     Offset { text: String, source: ParseIntError },
     #[error("{0}, or an offset")]
@@ -292,12 +298,12 @@ enum BadEdge {
 }
 
 /// Parses an offset or a time.
-fn edge(text: &str) -> Result<Edge, BadEdge> {
+fn edge(text: &str) -> Result<RangeBound, InvalidRangeBound> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let offset = text.parse().map(Edge::Offset);
-        return offset.map_err(|source| BadEdge::Offset { text: text.to_owned(), source });
+        let offset = text.parse().map(RangeBound::Offset);
+        return offset.map_err(|source| InvalidRangeBound::Offset { text: text.to_owned(), source });
     }
-    moment(text).map(Edge::Time).map_err(BadEdge::Time)
+    moment(text).map(RangeBound::Time).map_err(InvalidRangeBound::Time)
 }
 
 #[cfg(test)]
@@ -323,11 +329,11 @@ mod tests {
         let left = Spans::from([(0, (3, 9)), (2, (0, 4))]);
         let begun = args("outhook --topic orders --from 0 --webhook 3f0zq9 --event k2m4xa --rate 50");
         let sends = "outhook replay --topic orders --spans 0:3-9,2:0-4 --webhook 3f0zq9 --event k2m4xa --rate 50";
-        assert_eq!(begun.going_on(&left), sends);
+        assert_eq!(begun.continue_command(&left), sends);
         let begun = args("outhook --topic orders --from 0 --webhook 3f0zq9 --account acme --dry-run");
         let reads = "outhook replay --topic orders --spans 0:3-9,2:0-4 --webhook 3f0zq9 --account acme --dry-run";
-        assert_eq!(begun.going_on(&left), reads);
-        assert_eq!(args(reads).going_on(&left), reads, "the printed command can be parsed");
+        assert_eq!(begun.continue_command(&left), reads);
+        assert_eq!(args(reads).continue_command(&left), reads, "the printed command can be parsed");
     }
 
     #[test]
@@ -339,9 +345,9 @@ mod tests {
 
     #[test]
     fn an_edge_is_an_offset_or_a_moment() {
-        assert_eq!(edge("1200"), Ok(Edge::Offset(1200)));
-        assert_eq!(edge("2026-11-24T10:00:00Z"), Ok(Edge::Time("2026-11-24T10:00:00Z".parse().unwrap())));
-        assert!(matches!(edge("2d"), Ok(Edge::Time(_))));
+        assert_eq!(edge("1200"), Ok(RangeBound::Offset(1200)));
+        assert_eq!(edge("2026-11-24T10:00:00Z"), Ok(RangeBound::Time("2026-11-24T10:00:00Z".parse().unwrap())));
+        assert!(matches!(edge("2d"), Ok(RangeBound::Time(_))));
         for bad in ["", "-5", "yesterday", "99999999999999999999"] {
             let error = edge(bad).unwrap_err().to_string();
             assert!(error.contains("offset"), "{bad}: {error}");

@@ -10,12 +10,12 @@ use super::{CommandFailure, Terminal};
 use crate::app::App;
 use crate::config::Config;
 use crate::lifecycle::{self, Signals};
-use crate::source::Left;
+use crate::source::LeaveResult;
 use crate::telemetry::{self, Metrics};
 use crate::topics;
 
 /// The exit code of a stop that left records uncommitted.
-const LEFT: u8 = 3;
+const EXIT_UNCOMMITTED: u8 = 3;
 
 /// Sends row changes to webhooks until SIGTERM, SIGINT (Ctrl-C) or SIGHUP.
 ///
@@ -31,7 +31,7 @@ pub struct Args {}
 pub(super) async fn run(config: Config, terminal: Terminal) -> Result<ExitCode, CommandFailure> {
     config.require_sources()?;
     lifecycle::abort_on_panic();
-    telemetry::start_logs(&config.log, terminal.is_one, terminal.colours)?;
+    telemetry::start_logs(&config.log, terminal.is_terminal, terminal.colours)?;
     let metrics = Metrics::start()?;
     let mut signals = Signals::listen()?;
     for topic in topics::ensure(&config).await? {
@@ -44,32 +44,34 @@ pub(super) async fn run(config: Config, terminal: Terminal) -> Result<ExitCode, 
     let stop = CancellationToken::new();
     let mut running = pin!(app.run(stop.cancelled()));
     let signal = tokio::select! {
-        ended = &mut running => return Ok(said(ended?)),
+        ended = &mut running => return Ok(log_end(ended?)),
         signal = signals.next() => signal,
     };
     info!("{signal}: draining for up to {:?}; a second signal stops immediately", config.drain.deadline);
     stop.cancel();
     tokio::select! {
-        ended = running => Ok(said(ended?)),
+        ended = running => Ok(log_end(ended?)),
         signal = signals.next() => {
             warn!("{signal} again: stopped immediately; uncommitted records are read again");
             #[expect(clippy::disallowed_methods, reason = "dropping the consumer would leave the group properly, and that takes time")]
-            std::process::exit(LEFT.into());
+            std::process::exit(EXIT_UNCOMMITTED.into());
         }
     }
 }
 
 /// Logs how the run ended, and returns the exit code.
-fn said(left: Left) -> ExitCode {
+fn log_end(left: LeaveResult) -> ExitCode {
     match left {
-        Left { unsettled: 0, committed: true } => {
+        LeaveResult { unsettled: 0, all_committed: true } => {
             info!("drained: everything that was read is settled and committed");
             return ExitCode::SUCCESS;
         }
-        Left { unsettled: 0, committed: false } => {
+        LeaveResult { unsettled: 0, all_committed: false } => {
             warn!("settled, but some commits failed: the uncommitted records are read again");
         }
-        Left { unsettled, .. } => warn!("deadline passed: {unsettled} records left uncommitted; they are read again"),
+        LeaveResult { unsettled, .. } => {
+            warn!("deadline passed: {unsettled} records left uncommitted; they are read again")
+        }
     }
-    ExitCode::from(LEFT)
+    ExitCode::from(EXIT_UNCOMMITTED)
 }

@@ -3,9 +3,9 @@
 use clap::Parser;
 use serde_json::json;
 
-use super::definitions::Loaded;
+use super::definitions::LoadedDefinitions;
 use super::*;
-use crate::definition::{Changes, Definitions, Event, FieldType, LogRecord, Payload, Webhook, samples};
+use crate::definition::{DefinitionChanges, Definitions, Event, FieldType, LogRecord, Payload, Webhook, samples};
 use crate::render::Renderer;
 
 #[derive(Parser)]
@@ -35,8 +35,8 @@ fn definitions() -> Vec<(Webhook, Event)> {
 }
 
 /// The definitions without declared tables.
-fn loaded() -> Loaded {
-    Loaded { events: definitions(), definitions: Definitions::default() }
+fn loaded() -> LoadedDefinitions {
+    LoadedDefinitions { events: definitions(), definitions: Definitions::default() }
 }
 
 fn change() -> crate::decode::RowChange<'static> {
@@ -50,13 +50,13 @@ fn change() -> crate::decode::RowChange<'static> {
         table: "orders".into(),
         operation: crate::vocabulary::Operation::Update,
         source: None,
-        event_date: EventDate { at: jiff::Timestamp::UNIX_EPOCH, digits: 0 },
+        event_date: EventDate { at: jiff::Timestamp::UNIX_EPOCH, fraction_digits: 0 },
         sequence: Sequence::Offset { partition: 0, offset: 1 },
-        identity: Identity::Given("1".into()),
+        identity: Identity::ProducerId("1".into()),
         before: Some(row("1.50")),
         after: Some(row("2.50")),
         trimmed: false,
-        unknown_change: UnknownChange::Fire,
+        unknown_change: UnknownChangePolicy::Fire,
     }
 }
 
@@ -90,7 +90,7 @@ fn preview_says_when_there_is_nothing_to_show() {
     let mut renderer = Renderer::default();
     let unknown = preview::text(&change(), &loaded(), Some("zzzzzz".parse().unwrap()), false, &mut renderer);
     assert_eq!(unknown.unwrap_err().to_string(), "there is no event zzzzzz in the change's account");
-    let second = Loaded { events: definitions().split_off(1), ..Loaded::default() };
+    let second = LoadedDefinitions { events: definitions().split_off(1), ..LoadedDefinitions::default() };
     let none = preview::text(&change(), &second, None, false, &mut renderer);
     assert!(none.unwrap_err().to_string().starts_with("no event fires"));
 }
@@ -100,8 +100,8 @@ fn preview_hides_what_is_declared_as_a_password() {
     let mut loaded = loaded();
     let table = LogRecord::table(&samples::table("orders", &[("note", FieldType::Password)]));
     let key = table.key.to_string();
-    loaded.definitions.apply(key.as_bytes(), table.value.as_deref(), &mut Changes::default()).unwrap();
-    let shown = |loaded: &Loaded| {
+    loaded.definitions.apply(key.as_bytes(), table.value.as_deref(), &mut DefinitionChanges::default()).unwrap();
+    let shown = |loaded: &LoadedDefinitions| {
         let only = Some("evt001".parse().unwrap());
         preview::text(&change(), loaded, only, true, &mut Renderer::default()).unwrap()
     };
@@ -134,7 +134,7 @@ fn settings_are_spelled_as_in_the_configuration() {
     let Ok(Command::Explain(args)) = parse(&["explain", "--change", "-", "--unknown-change", "skip"]) else {
         panic!("it is spelled right")
     };
-    assert_eq!(args.change.unknown_change, Some(crate::decode::UnknownChange::Skip));
+    assert_eq!(args.change.unknown_change, Some(crate::decode::UnknownChangePolicy::Skip));
     let Err(error) = parse(&["preview", "--change", "-", "--format", "maxwell"]) else { panic!("it is unknown") };
     assert!(error.to_string().contains("expected `outhook` or `debezium`"), "{error}");
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 
-pub(super) const WRITES: &str = "writing to memory does not fail";
+pub(super) const WRITE_EXPECT: &str = "writing to memory does not fail";
 
 /// Formats a table: a head, and one line per row. Each column is as wide as its widest cell.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -29,16 +29,16 @@ pub(super) fn or_none(value: Option<impl Display>) -> String {
 
 /// Replaces control characters and line breaks by spaces, because a cause may quote a receiver or a record.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    if text.contains(steers) { text.replace(steers, " ").into() } else { text.into() }
+    if text.contains(controls_terminal) { text.replace(controls_terminal, " ").into() } else { text.into() }
 }
 
 /// Replaces control characters in a text of several lines.
 pub(super) fn lines(text: &str) -> String {
-    text.replace(|character: char| steers(character) && !matches!(character, '\n' | '\t'), " ")
+    text.replace(|character: char| controls_terminal(character) && !matches!(character, '\n' | '\t'), " ")
 }
 
 /// Whether a character controls the terminal, or the direction of other characters.
-fn steers(character: char) -> bool {
+fn controls_terminal(character: char) -> bool {
     let turns =
         matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     character.is_control() || turns
@@ -47,19 +47,19 @@ fn steers(character: char) -> bool {
 /// Writes an indented line with a name and its value, if there is a value.
 pub(super) fn line(text: &mut String, name: &str, value: Option<impl Display>) {
     if let Some(value) = value {
-        writeln!(text, "  {name:10}  {value}").expect(WRITES);
+        writeln!(text, "  {name:10}  {value}").expect(WRITE_EXPECT);
     }
 }
 
 /// Scheme, host and port of a URL.
-pub(super) fn endpoint(url: &str) -> Option<&str> {
+pub(super) fn url_origin(url: &str) -> Option<&str> {
     let host = url.find("://")? + "://".len();
     let end = url[host..].find(['/', '?']).map_or(url.len(), |at| host + at);
     Some(&url[..end])
 }
 
 /// Place of a row change's record: topic and partition:offset.
-pub(super) fn place(topic: &str, partition: i32, offset: i64) -> String {
+pub(super) fn position_text(topic: &str, partition: i32, offset: i64) -> String {
     format!("{} {partition}:{offset}", printable(topic))
 }
 

@@ -14,10 +14,10 @@ pub(in crate::cli) struct BadTime(String);
 /// # Errors
 /// The text has none of these forms. The error shows them.
 pub(in crate::cli) fn moment(text: &str) -> Result<Timestamp, BadTime> {
-    relative_to(text, Timestamp::now()).ok_or_else(|| BadTime(text.to_owned()))
+    parse_time(text, Timestamp::now()).ok_or_else(|| BadTime(text.to_owned()))
 }
 
-fn relative_to(text: &str, now: Timestamp) -> Option<Timestamp> {
+fn parse_time(text: &str, now: Timestamp) -> Option<Timestamp> {
     if let Ok(at) = text.parse() {
         return Some(at);
     }
@@ -43,10 +43,10 @@ mod tests {
             ("2d", "2026-11-22T15:00:00Z"),
             ("1h 30m", "2026-11-24T13:30:00Z"),
         ] {
-            assert_eq!(relative_to(text, now), Some(expected.parse().unwrap()), "{text}");
+            assert_eq!(parse_time(text, now), Some(expected.parse().unwrap()), "{text}");
         }
         for bad in ["", "yesterday", "5", "-2h", "2026-13-01", "9999999d"] {
-            assert_eq!(relative_to(bad, now), None, "{bad}");
+            assert_eq!(parse_time(bad, now), None, "{bad}");
         }
     }
 }

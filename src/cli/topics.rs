@@ -21,21 +21,21 @@ pub enum TopicsCommand {
 pub(super) async fn run(command: TopicsCommand, config: &Config) -> Result<ExitCode, CommandFailure> {
     let brokers = &config.kafka.brokers;
     let what = format_args!("waiting for Kafka at {brokers} to list its topics");
-    let cluster = waiting::told(what, Cluster::connect(config)).await?;
+    let cluster = waiting::with_notice(what, Cluster::connect(config)).await?;
     let access = cluster.access(config).await;
     let (required, mut missing, mut code) = (required_topics(config), Vec::new(), ExitCode::SUCCESS);
     for topic in &required {
         if access.hides(&topic.name) {
             // This client can't see whether the topic exists, and could not see it if it were created.
-            let of_it = access.own.into_iter().filter(|acls| acls.names(ResourceKind::Topic, &topic.name));
+            let of_it = access.missing_on_own.into_iter().filter(|acls| acls.covers(ResourceKind::Topic, &topic.name));
             return Err(Error::Denied(of_it.collect()).into());
         }
-        match cluster.standing(topic).await? {
+        match cluster.topic_status(topic).await? {
             TopicStatus::Missing => missing.push(topic),
-            TopicStatus::Right { found } => println!("right    {}: {found}", topic.name),
+            TopicStatus::Correct { found } => println!("right    {}: {found}", topic.name),
             TopicStatus::Wrong(wrong) => {
                 println!("wrong    {wrong}");
-                println!("         to fix it: {}", wrong.mend);
+                println!("         to fix it: {}", wrong.fix);
                 code = ExitCode::FAILURE;
             }
         }
@@ -43,7 +43,7 @@ pub(super) async fn run(command: TopicsCommand, config: &Config) -> Result<ExitC
     match command {
         TopicsCommand::Create => {
             let what = format_args!("waiting for Kafka at {brokers} to create {} topics", missing.len());
-            waiting::told(what, cluster.create(&missing)).await?;
+            waiting::with_notice(what, cluster.create(&missing)).await?;
             missing.iter().for_each(|topic| println!("created  {topic}"));
         }
         TopicsCommand::Check if missing.is_empty() => {}

@@ -10,15 +10,15 @@ use std::pin::pin;
 use std::time::Duration;
 
 /// Waits up to this long are not reported.
-const QUIET: Duration = Duration::from_secs(1);
+const NOTICE_DELAY: Duration = Duration::from_secs(1);
 
 /// Does the work, and reports what it waits for if it is not done soon.
-pub(super) async fn told<W: Future>(what: impl Display, work: W) -> W::Output {
+pub(super) async fn with_notice<W: Future>(what: impl Display, work: W) -> W::Output {
     let mut work = pin!(work);
     tokio::select! {
         biased;
         done = &mut work => return done,
-        () = tokio::time::sleep(QUIET) => {}
+        () = tokio::time::sleep(NOTICE_DELAY) => {}
     }
     // If standard error is closed, there is no other place to report to.
     let _ = writeln!(io::stderr(), "{what}");
@@ -26,10 +26,10 @@ pub(super) async fn told<W: Future>(what: impl Display, work: W) -> W::Output {
 }
 
 /// Writes definitions, and reports if that takes long.
-pub(super) async fn told_of_write<W: Future>(brokers: &str, work: W) -> W::Output {
+pub(super) async fn with_write_notice<W: Future>(brokers: &str, work: W) -> W::Output {
     let what = format_args!(
         "waiting for Kafka at {brokers} to accept the definitions; the first transaction of a cluster takes some \
          seconds, while Kafka creates its topic __transaction_state"
     );
-    told(what, work).await
+    with_notice(what, work).await
 }

@@ -14,7 +14,7 @@ pub(super) fn find(config: &Config) -> Vec<ConfigProblem> {
         Some(problem) => problems.push(problem),
         None => problems.extend(topic_names(config)),
     }
-    problems.extend(own_topics_apart(config));
+    problems.extend(own_topic_conflicts(config));
     problems.extend(drain(config));
     problems.extend(replication(config));
     problems.extend(config.memory.problems());
@@ -38,13 +38,13 @@ fn overlaps(sources: &[SourceConfig]) -> Vec<ConfigProblem> {
         let key = format!("sources[{index}].topics");
         if let Some((first, _)) = named[..position].iter().find(|(_, other)| *other == topic) {
             let message = format!("the topic {topic:?} is in {key} and already in sources[{first}].topics");
-            problems.push(ConfigProblem::with(&key, message, "list it once"));
+            problems.push(ConfigProblem::new(&key, message, "list it once"));
         }
         for (other, source) in sources.iter().enumerate().filter(|(other, _)| *other != index) {
             if let Some(pattern) = source.topics_regex.as_ref().filter(|pattern| pattern.matches(topic)) {
                 let message =
                     format!("the topic {topic:?} is in {key} and matches sources[{other}].topics_regex, {pattern:?}");
-                problems.push(ConfigProblem::with(&key, message, "remove it from the list, or narrow the expression"));
+                problems.push(ConfigProblem::new(&key, message, "remove it from the list, or narrow the expression"));
             }
         }
     }
@@ -89,20 +89,20 @@ pub(super) fn own_topics(config: &Config) -> Vec<(&'static str, String)> {
 }
 
 /// Finds own topics that share a name, and sources that read an own topic: dead letters would produce dead letters.
-fn own_topics_apart(config: &Config) -> Vec<ConfigProblem> {
+fn own_topic_conflicts(config: &Config) -> Vec<ConfigProblem> {
     let own = own_topics(config);
     let mut problems = Vec::new();
     for (position, (key, topic)) in own.iter().enumerate() {
         if let Some((first, _)) = own[..position].iter().find(|(_, other)| other == topic) {
             let message = format!("{key} and {first} are both {topic:?}");
-            problems.push(ConfigProblem::with(*key, message, "each needs a separate topic"));
+            problems.push(ConfigProblem::new(*key, message, "each needs a separate topic"));
         }
     }
     for (index, source) in config.sources.iter().enumerate() {
         for (key, topic) in own.iter().filter(|(_, topic)| source.reads(topic)) {
             let message =
                 format!("sources[{index}] reads {source}, and with it {key}, {topic:?}, which Outhook writes itself");
-            problems.push(ConfigProblem::with(format!("sources[{index}]"), message, "narrow the source's topics"));
+            problems.push(ConfigProblem::new(format!("sources[{index}]"), message, "narrow the source's topics"));
         }
     }
     problems

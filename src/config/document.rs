@@ -38,7 +38,7 @@ const SNIPPET_KEY: &str = "v";
 impl Override {
     /// Makes overrides of variables whose names start with the prefix, sorted by name. Their positions start behind a
     /// file of `file_len` bytes.
-    pub(super) fn all(mut variables: Vec<(String, String)>, file_len: usize) -> Vec<Self> {
+    pub(super) fn from_variables(mut variables: Vec<(String, String)>, file_len: usize) -> Vec<Self> {
         variables.sort();
         let mut end = file_len;
         let make = |(variable, value): (String, String)| {
@@ -58,7 +58,7 @@ impl Override {
         let text_start = self.start + SNIPPET_KEY.len() + 1;
         let text = &self.snippet[text_start..];
         let as_text = || Spanned::new(text_start..self.snippet.len(), DeValue::String(Cow::Borrowed(text)));
-        if properties::holds(&self.keys) {
+        if properties::is_property_path(&self.keys) {
             return as_text();
         }
         match DeTable::parse(&self.snippet).map(Spanned::into_inner) {
@@ -90,9 +90,9 @@ impl<'i> ConfigDocument<'i> {
                     help: Some(format!("remove {other} or {}", set.variable)),
                 });
             }
-            put(root.get_mut(), set)?;
+            set_value(root.get_mut(), set)?;
         }
-        locations.note_table("", root.get_ref());
+        locations.add_table("", root.get_ref());
         Ok(Self { root: Spanned::new(root.span(), DeValue::Table(root.into_inner())), locations })
     }
 
@@ -103,14 +103,14 @@ impl<'i> ConfigDocument<'i> {
 
     /// Whether the document has a key.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.locations.start_of(key).is_some()
+        self.locations.position_of(key).is_some()
     }
 
     /// Sets the location of a problem: that of its key, or of the nearest section around the key.
     pub(super) fn locate(&self, problem: &mut ConfigProblem) {
         let mut key = problem.key.as_str();
         loop {
-            if let Some(start) = self.locations.start_of(key) {
+            if let Some(start) = self.locations.position_of(key) {
                 problem.location = self.locations.of(start);
                 return;
             }
@@ -123,9 +123,9 @@ impl<'i> ConfigDocument<'i> {
 /// The keys that a variable names: `OUTHOOK__KAFKA__CLIENT_ID` is `kafka`, `client_id`. A name under
 /// `kafka.properties` has dots where the variable has underscores, because librdkafka's settings have dots.
 fn key_path(variable: &str) -> Vec<String> {
-    let path = &secrets::of_file(variable).unwrap_or(variable)[ENVIRONMENT_PREFIX.len()..];
+    let path = &secrets::strip_file_suffix(variable).unwrap_or(variable)[ENVIRONMENT_PREFIX.len()..];
     let mut keys: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
-    if properties::holds(&keys) {
+    if properties::is_property_path(&keys) {
         keys[2] = keys[2].replace('_', ".");
     }
     keys
@@ -135,7 +135,7 @@ fn key_path(variable: &str) -> Vec<String> {
 ///
 /// # Errors
 /// A key on its path is not a section.
-fn put<'i>(root: &mut DeTable<'i>, set: &'i Override) -> Result<(), ConfigProblem> {
+fn set_value<'i>(root: &mut DeTable<'i>, set: &'i Override) -> Result<(), ConfigProblem> {
     let (keys, value) = (&set.keys, set.value());
     let span = value.span();
     let name = |key: &'i String| Spanned::new(span.clone(), Cow::Borrowed(key.as_str()));

@@ -23,7 +23,7 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// `broker.session.timeout.ms`), but librdkafka looks for them only when a request has timed out, by its default
 /// after a minute. The value is longer than a rebalance with the default [`SESSION_TIMEOUT`] and drain deadline,
 /// because brokers answer commits after the rebalance.
-const ANSWER_MS: &str = "20000";
+const SOCKET_TIMEOUT_MS: &str = "20000";
 
 /// Max bytes fetched ahead for each partition of a retry topic, in KiB.
 const RETRIES_QUEUE_KIB: &str = "1024";
@@ -40,7 +40,7 @@ const RETRIES_FETCH_BYTES: &str = "65536";
 const METADATA_REFRESH_MS: &str = "10000";
 const METADATA_REFRESH: &str = "topic.metadata.refresh.interval.ms";
 /// Help that links the documentation of librdkafka's settings.
-const SETTINGS: &str = "its settings: https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md";
+const SETTINGS_HELP: &str = "its settings: https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md";
 
 /// librdkafka's default for `max.poll.interval.ms`.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
@@ -123,8 +123,8 @@ impl Kafka {
     /// librdkafka's settings for a client of any kind. Settings of group members are omitted: for a client that is
     /// not a member, librdkafka would check them against its defaults of the other settings.
     pub fn client(&self) -> HashMap<String, String> {
-        let mut settings = HashMap::from([("socket.timeout.ms".to_owned(), ANSWER_MS.to_owned())]);
-        settings.extend(self.properties(|name| !source::OF_MEMBERS.contains(&name)));
+        let mut settings = HashMap::from([("socket.timeout.ms".to_owned(), SOCKET_TIMEOUT_MS.to_owned())]);
+        settings.extend(self.properties(|name| !source::GROUP_MEMBER_SETTINGS.contains(&name)));
         settings.insert("bootstrap.servers".to_owned(), self.brokers.clone());
         settings.insert("client.id".to_owned(), self.client_id.clone());
         settings
@@ -152,7 +152,7 @@ impl Kafka {
         set("fetch.message.max.bytes", FETCH_BYTES.to_owned());
         set(METADATA_REFRESH, METADATA_REFRESH_MS.to_owned());
         settings.extend(self.client());
-        settings.extend(self.properties(|name| source::OF_MEMBERS.contains(&name)));
+        settings.extend(self.properties(|name| source::GROUP_MEMBER_SETTINGS.contains(&name)));
         let mut set = |name: &str, value: String| settings.insert(name.to_owned(), value);
         set("group.id", self.group.clone());
         set("group.protocol", self.group_protocol.name().to_owned());
@@ -237,10 +237,10 @@ impl Kafka {
             add("kafka.max_uncommitted", NO_RECORDS, OVER_ZERO);
         }
         problems.extend(self.session_problem());
-        let owned = self.owned_properties();
+        let owned = self.owned_property_problems();
         // librdkafka would report an owned property a second time.
         if owned.is_empty() {
-            problems.extend(self.refused_by_librdkafka());
+            problems.extend(self.librdkafka_problem());
         }
         problems.extend(owned);
         problems
@@ -270,7 +270,7 @@ impl Kafka {
         Some(ConfigProblem::of_key("kafka.session_timeout", wrong, help))
     }
 
-    fn owned_properties(&self) -> Vec<ConfigProblem> {
+    fn owned_property_problems(&self) -> Vec<ConfigProblem> {
         let keys = [
             (["bootstrap.servers", "metadata.broker.list"].as_slice(), "brokers", self.brokers.clone()),
             (&["client.id"], "client_id", self.client_id.clone()),
@@ -288,24 +288,24 @@ impl Kafka {
             names.iter().filter_map(move |name| {
                 let given = self.properties.get(name)?;
                 let message = format!("kafka.properties sets {name} = {given:?}, while kafka.{key} is {value:?}");
-                Some(ConfigProblem::with(
+                Some(ConfigProblem::new(
                     format!("kafka.properties.{name}"),
                     message,
                     format!("remove it and set kafka.{key}"),
                 ))
             })
         });
-        let fixed = FIXED.iter().filter_map(|(name, needed, why)| {
+        let fixed = FIXED_PROPERTIES.iter().filter_map(|(name, needed, why)| {
             let given = self.properties.get(name)?;
             let message = format!("kafka.properties sets {name} = {given:?}, but Outhook sets {needed}: {why}");
-            Some(ConfigProblem::with(format!("kafka.properties.{name}"), message, "remove it"))
+            Some(ConfigProblem::new(format!("kafka.properties.{name}"), message, "remove it"))
         });
         by_key.chain(fixed).collect()
     }
 
     /// The problem of a client that can't be created although each setting is valid alone. librdkafka's reason names
     /// some settings.
-    pub fn refused_client(&self, what: &str, reason: &str) -> ConfigProblem {
+    pub fn client_problem(&self, what: &str, reason: &str) -> ConfigProblem {
         let named: Vec<_> = self.properties.iter().filter(|(name, _)| reason.contains(name)).collect();
         let shown = |(name, value): &(&str, &str)| format!("{name} = {:?}", if is_secret(name) { "…" } else { value });
         let given = named.iter().map(shown).collect::<Vec<_>>().join(", ");
@@ -314,11 +314,11 @@ impl Kafka {
             None => ("kafka.properties".to_owned(), String::new()),
         };
         let message = format!("the Kafka client that {what} can't be created{given}: {reason}");
-        ConfigProblem::with(key, message, format!("change the named settings in [kafka.properties]; {SETTINGS}"))
+        ConfigProblem::new(key, message, format!("change the named settings in [kafka.properties]; {SETTINGS_HELP}"))
     }
 
     /// Lets librdkafka check names and values. That needs no broker.
-    fn refused_by_librdkafka(&self) -> Option<ConfigProblem> {
+    fn librdkafka_problem(&self) -> Option<ConfigProblem> {
         let client = self.consumer(&Memory::default()).into_iter().collect();
         let RefusedSetting { name, is_unknown, reason } = settings::refused(&client)?;
         let message = match self.properties.get(&name) {
@@ -331,13 +331,13 @@ impl Kafka {
             Some(value) => format!("librdkafka refuses kafka.properties.{name} = {value:?}: {reason}"),
             None => format!("librdkafka refuses {name}: {reason}"),
         };
-        Some(ConfigProblem::with(format!("kafka.properties.{name}"), message, SETTINGS))
+        Some(ConfigProblem::new(format!("kafka.properties.{name}"), message, SETTINGS_HELP))
     }
 }
 
 /// Settings that the user may not change, each with Outhook's value and the reason. Another value would lose records
 /// or show them before they are committed.
-const FIXED: [(&str, &str, &str); 11] = [
+const FIXED_PROPERTIES: [(&str, &str, &str); 11] = [
     ("enable.auto.commit", "\"false\"", "offsets are committed only after their records are settled"),
     ("auto.commit.enable", "\"false\"", "offsets are committed only after their records are settled"),
     ("enable.auto.offset.store", "\"false\"", "offsets are committed only after their records are settled"),

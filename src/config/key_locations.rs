@@ -29,7 +29,7 @@ impl KeyLocations {
     }
 
     /// The position of a key.
-    pub(super) fn start_of(&self, key: &str) -> Option<usize> {
+    pub(super) fn position_of(&self, key: &str) -> Option<usize> {
         self.nodes.iter().find(|node| node.key == key).map(|node| node.start)
     }
 
@@ -57,20 +57,20 @@ impl KeyLocations {
     }
 
     /// Adds the keys of a section, and of everything below it.
-    pub(super) fn note_table(&mut self, section: &str, table: &DeTable<'_>) {
+    pub(super) fn add_table(&mut self, section: &str, table: &DeTable<'_>) {
         for (name, value) in table {
-            let key = inside(section, name.get_ref());
+            let key = join_key(section, name.get_ref());
             self.nodes.push(DocumentNode { key: key.clone(), start: name.span().start });
-            self.note_value(key, value);
+            self.add_value(key, value);
         }
     }
 
-    fn note_value(&mut self, key: String, value: &Spanned<DeValue<'_>>) {
+    fn add_value(&mut self, key: String, value: &Spanned<DeValue<'_>>) {
         match value.get_ref() {
-            DeValue::Table(table) => self.note_table(&key, table),
+            DeValue::Table(table) => self.add_table(&key, table),
             DeValue::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    self.note_value(format!("{key}[{index}]"), item);
+                    self.add_value(format!("{key}[{index}]"), item);
                 }
             }
             _ => {}
@@ -84,6 +84,6 @@ fn line_starts(text: &str) -> Vec<usize> {
 }
 
 /// The key of a name inside a section.
-pub(super) fn inside(section: &str, name: &str) -> String {
+pub(super) fn join_key(section: &str, name: &str) -> String {
     if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
 }

@@ -21,7 +21,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let most = rules::DefinitionLimits::default().call_throttling;
+        let most = rules::DefinitionLimits::default().max_call_throttling;
         Self { call_throttling: NonZeroU32::new(most).expect("the default allows calls") }
     }
 }
@@ -99,6 +99,6 @@ impl Render {
     pub(super) fn problems(&self) -> Option<ConfigProblem> {
         let bad = self.attachment_url.as_deref()?.parse::<AttachmentUrl>().err()?;
         let help = "set it to a pattern such as https://files.example.com/{account}/{table}/{field}/{value}";
-        Some(ConfigProblem::with("render.attachment_url", format!("render.attachment_url: {bad}"), help))
+        Some(ConfigProblem::new("render.attachment_url", format!("render.attachment_url: {bad}"), help))
     }
 }

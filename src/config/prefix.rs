@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Config, ConfigProblem, contradictions};
 
 /// The default prefix.
-const DEFAULT: &str = "outhook";
+const DEFAULT_PREFIX: &str = "outhook";
 
 /// Names of Outhook's own topics.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -19,7 +19,7 @@ pub struct Topics {
 
 impl Default for Topics {
     fn default() -> Self {
-        Self { prefix: DEFAULT.to_owned() }
+        Self { prefix: DEFAULT_PREFIX.to_owned() }
     }
 }
 
@@ -34,7 +34,7 @@ impl Topics {
 }
 
 /// Applies the prefix to each name that is not set by its own key.
-pub(super) fn lay(config: &mut Config, is_set: impl Fn(&str) -> bool) {
+pub(super) fn apply_prefix(config: &mut Config, is_set: impl Fn(&str) -> bool) {
     let prefix = &config.topics.prefix;
     let names = [
         ("kafka.group", &mut config.kafka.group),
@@ -48,7 +48,7 @@ pub(super) fn lay(config: &mut Config, is_set: impl Fn(&str) -> bool) {
         ("stats.topic", &mut config.stats.topic),
     ];
     for (_, name) in names.into_iter().filter(|(key, _)| !is_set(key)) {
-        if let Some(rest) = name.strip_prefix(DEFAULT) {
+        if let Some(rest) = name.strip_prefix(DEFAULT_PREFIX) {
             *name = format!("{prefix}{rest}");
         }
     }

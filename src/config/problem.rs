@@ -20,7 +20,7 @@ pub struct ConfigProblem {
 
 impl ConfigProblem {
     /// A problem of a key, with a fix. The document adds the location.
-    pub fn with(key: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub fn new(key: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { location: String::new(), key: key.into(), message: message.into(), help: Some(help.into()) }
     }
 
@@ -69,36 +69,42 @@ const FORMATS: [(&str, &str, &str); 6] = [
 ];
 
 /// Kinds of other values: a part of the kind that a type expects, the name of the kind, and how to write it.
-const KINDS: [(&str, &str, &str); 3] = [
+const VALUE_KINDS: [(&str, &str, &str); 3] = [
     ("a string", "a text", "put it in quotes"),
     ("a boolean", "a yes or no", "write true or false"),
     ("a sequence", "a list", "write it as a list, such as [\"…\", \"…\"]"),
 ];
 
 /// serde's names of whole numbers.
-const NUMBERS: [&str; 6] = ["i32", "u16", "u32", "u64", "usize", "a nonzero u32"];
+const INTEGER_TYPES: [&str; 6] = ["i32", "u16", "u32", "u64", "usize", "a nonzero u32"];
 
 impl ProblemText {
     /// `given` is the value to show, or None if it may contain a secret.
     pub fn of(key: &str, given: Option<&str>, why: &ValueError) -> Self {
         match why {
-            ValueError::Section => Self::of_no_section(key),
-            ValueError::Kind(wanted) if wanted == "a map" => Self::of_no_section(key),
-            ValueError::Kind(wanted) if NUMBERS.contains(&wanted.as_str()) => {
+            ValueError::Section => Self::not_a_section(key),
+            ValueError::Kind(wanted) if wanted == "a map" => Self::not_a_section(key),
+            ValueError::Kind(wanted) if INTEGER_TYPES.contains(&wanted.as_str()) => {
                 let least = u8::from(wanted.contains("nonzero"));
                 let help = format!("write it as a whole number, not less than {least}");
-                Self { message: of_kind(key, given, "a whole number"), help: Some(help) }
+                Self { message: wrong_kind_text(key, given, "a whole number"), help: Some(help) }
             }
             ValueError::Kind(_) if key == "sources" => Self {
-                message: of_kind(key, given, "a list"),
+                message: wrong_kind_text(key, given, "a list"),
                 help: Some("write [[sources]], in two brackets, above each source".to_owned()),
             },
-            ValueError::Kind(wanted) => match FORMATS.iter().chain(&KINDS).find(|(sign, ..)| wanted.contains(sign)) {
-                Some((_, kind, help)) => Self { message: of_kind(key, given, kind), help: Some((*help).to_owned()) },
-                None => Self { message: of_kind(key, given, wanted), help: None },
-            },
+            ValueError::Kind(wanted) => {
+                match FORMATS.iter().chain(&VALUE_KINDS).find(|(sign, ..)| wanted.contains(sign)) {
+                    Some((_, kind, help)) => {
+                        Self { message: wrong_kind_text(key, given, kind), help: Some((*help).to_owned()) }
+                    }
+                    None => Self { message: wrong_kind_text(key, given, wanted), help: None },
+                }
+            }
             ValueError::Other(reason) => match FORMATS.iter().find(|(sign, ..)| reason.contains(sign)) {
-                Some((_, kind, help)) => Self { message: of_kind(key, given, kind), help: Some((*help).to_owned()) },
+                Some((_, kind, help)) => {
+                    Self { message: wrong_kind_text(key, given, kind), help: Some((*help).to_owned()) }
+                }
                 None => Self { message: with_reason(key, given, reason), help: None },
             },
             ValueError::UnknownKey { given, known } => {
@@ -118,14 +124,14 @@ impl ProblemText {
 
 impl ProblemText {
     /// The message does not show the value, because it may contain a secret of the section.
-    fn of_no_section(key: &str) -> Self {
+    fn not_a_section(key: &str) -> Self {
         let section = if key.starts_with("sources") { "[sources]" } else { key };
         let help = format!("write it as [{section}], with a line name = value for each setting");
         Self { message: format!("{key} is not a section of settings"), help: Some(help) }
     }
 }
 
-fn of_kind(key: &str, given: Option<&str>, kind: &str) -> String {
+fn wrong_kind_text(key: &str, given: Option<&str>, kind: &str) -> String {
     match given {
         Some(given) => format!("{key} is {given}, but must be {kind}"),
         None => format!("{key} must be {kind}"),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 pub struct Properties(BTreeMap<String, String>);
 
 /// Whether a path of keys is that of one property.
-pub(super) fn holds(keys: &[String]) -> bool {
+pub(super) fn is_property_path(keys: &[String]) -> bool {
     matches!(keys, [kafka, properties, _] if kafka == "kafka" && properties == "properties")
 }
 
@@ -42,25 +42,25 @@ impl fmt::Debug for Properties {
 /// them in TOML. In TOML an unquoted name with dots is nested tables; here it is the same as the quoted name.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a text, a number or a boolean")]
-enum Setting {
+enum PropertyValue {
     Text(String),
     Integer(i64),
     Float(f64),
     Boolean(bool),
-    Dotted(BTreeMap<String, Setting>),
+    Dotted(BTreeMap<String, PropertyValue>),
 }
 
-impl Setting {
-    fn put(self, name: String, properties: &mut BTreeMap<String, String>) {
+impl PropertyValue {
+    fn insert_into(self, name: String, properties: &mut BTreeMap<String, String>) {
         let text = match self {
-            Setting::Text(text) => text,
-            Setting::Integer(number) => number.to_string(),
-            Setting::Float(number) => number.to_string(),
-            Setting::Boolean(yes) => yes.to_string(),
-            Setting::Dotted(settings) => {
+            PropertyValue::Text(text) => text,
+            PropertyValue::Integer(number) => number.to_string(),
+            PropertyValue::Float(number) => number.to_string(),
+            PropertyValue::Boolean(yes) => yes.to_string(),
+            PropertyValue::Dotted(settings) => {
                 return settings
                     .into_iter()
-                    .for_each(|(rest, setting)| setting.put(format!("{name}.{rest}"), properties));
+                    .for_each(|(rest, setting)| setting.insert_into(format!("{name}.{rest}"), properties));
             }
         };
         properties.insert(name, text);
@@ -70,8 +70,8 @@ impl Setting {
 impl<'de> Deserialize<'de> for Properties {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut properties = BTreeMap::new();
-        for (name, setting) in BTreeMap::<String, Setting>::deserialize(deserializer)? {
-            setting.put(name, &mut properties);
+        for (name, setting) in BTreeMap::<String, PropertyValue>::deserialize(deserializer)? {
+            setting.insert_into(name, &mut properties);
         }
         Ok(Self(properties))
     }

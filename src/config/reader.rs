@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Visitor};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::key_locations::{KeyLocations, inside};
+use super::key_locations::{KeyLocations, join_key};
 use super::problem::{ConfigProblem, ProblemText};
 use super::secrets;
 use super::value_error::ValueError;
@@ -27,10 +27,10 @@ pub(super) struct ValueReader<'d, 'i> {
 
 /// Why a value can't be read.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum ReadFault {
     /// An error without key and location.
-    Nowhere(ValueError),
-    There(ConfigProblem),
+    Unlocated(ValueError),
+    Located(ConfigProblem),
 }
 
 impl<'d, 'i> ValueReader<'d, 'i> {
@@ -38,34 +38,34 @@ impl<'d, 'i> ValueReader<'d, 'i> {
         T::deserialize(self).map_err(|fault| self.problem(fault))
     }
 
-    fn below(&self, key: String, value: &'d Spanned<DeValue<'i>>) -> Self {
+    fn child_reader(&self, key: String, value: &'d Spanned<DeValue<'i>>) -> Self {
         Self { locations: self.locations, key, value }
     }
 
-    fn read_with<'de, S: DeserializeSeed<'de>>(&self, seed: S) -> Result<S::Value, Fault> {
-        seed.deserialize(self).map_err(|fault| Fault::There(self.problem(fault)))
+    fn read_with<'de, S: DeserializeSeed<'de>>(&self, seed: S) -> Result<S::Value, ReadFault> {
+        seed.deserialize(self).map_err(|fault| ReadFault::Located(self.problem(fault)))
     }
 
-    fn problem(&self, fault: Fault) -> ConfigProblem {
+    fn problem(&self, fault: ReadFault) -> ConfigProblem {
         self.problem_at(self.value.span().start, fault)
     }
 
-    fn problem_at(&self, position: usize, fault: Fault) -> ConfigProblem {
+    fn problem_at(&self, position: usize, fault: ReadFault) -> ConfigProblem {
         match fault {
-            Fault::There(problem) => problem,
-            Fault::Nowhere(why) => {
+            ReadFault::Located(problem) => problem,
+            ReadFault::Unlocated(why) => {
                 let key = match &why {
-                    ValueError::UnknownKey { given, .. } => inside(&self.key, given),
+                    ValueError::UnknownKey { given, .. } => join_key(&self.key, given),
                     _ => self.key.clone(),
                 };
-                let ProblemText { message, help } = ProblemText::of(&key, self.given().as_deref(), &why);
+                let ProblemText { message, help } = ProblemText::of(&key, self.shown_value().as_deref(), &why);
                 ConfigProblem { location: self.locations.of(position), key, message, help }
             }
         }
     }
 
     /// The value to show in an error, or None if it may contain a secret.
-    fn given(&self) -> Option<String> {
+    fn shown_value(&self) -> Option<String> {
         if secrets::is_secret(&self.key) {
             return None;
         }
@@ -80,22 +80,22 @@ impl<'d, 'i> ValueReader<'d, 'i> {
         })
     }
 
-    fn is_of_environment(&self) -> bool {
+    fn is_from_environment(&self) -> bool {
         self.locations.is_variable(self.value.span().start)
     }
 
     /// The text, or the secret from the file that the text names.
-    fn text<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Fault> {
+    fn text<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, ReadFault> {
         if !secrets::is_secret(&self.key) {
             return Ok(Cow::Borrowed(text));
         }
-        secrets::resolved(text).map_err(de::Error::custom)
+        secrets::resolve_reference(text).map_err(de::Error::custom)
     }
 
     /// A text from the environment is parsed as a number or a boolean.
-    fn visit_scalar<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Fault> {
+    fn visit_scalar<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, ReadFault> {
         if let DeValue::String(text) = self.value.get_ref()
-            && self.is_of_environment()
+            && self.is_from_environment()
             && let Ok(value) = DeValue::parse(text).map(Spanned::into_inner)
             && matches!(value, DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_))
         {
@@ -104,7 +104,7 @@ impl<'d, 'i> ValueReader<'d, 'i> {
         self.deserialize_any(visitor)
     }
 
-    fn visit<'de, V: Visitor<'de>>(&self, value: &DeValue<'_>, visitor: V) -> Result<V::Value, Fault> {
+    fn visit<'de, V: Visitor<'de>>(&self, value: &DeValue<'_>, visitor: V) -> Result<V::Value, ReadFault> {
         match value {
             DeValue::String(text) => visitor.visit_str(&self.text(text)?),
             DeValue::Boolean(yes) => visitor.visit_bool(*yes),
@@ -134,29 +134,29 @@ impl<'d, 'i> ValueReader<'d, 'i> {
 /// Methods for numbers and booleans.
 macro_rules! scalars {
     ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadFault> {
             self.visit_scalar(visitor)
         }
     )*};
 }
 
 impl<'de> Deserializer<'de> for &ValueReader<'_, '_> {
-    type Error = Fault;
+    type Error = ReadFault;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadFault> {
         match self.value.get_ref() {
-            DeValue::Table(table) => visitor.visit_map(Section { of: self, entries: table.iter(), value: None }),
-            DeValue::Array(items) => visitor.visit_seq(List { of: self, items: items.iter().enumerate() }),
+            DeValue::Table(table) => visitor.visit_map(Section { reader: self, entries: table.iter(), value: None }),
+            DeValue::Array(items) => visitor.visit_seq(List { reader: self, items: items.iter().enumerate() }),
             scalar => self.visit(scalar, visitor),
         }
     }
 
     scalars! { deserialize_bool deserialize_i32 deserialize_i64 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_f64 }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadFault> {
         match self.value.get_ref() {
             DeValue::Array(_) | DeValue::Table(_) => self.deserialize_any(visitor),
-            _ => visitor.visit_seq(One(Some(self))),
+            _ => visitor.visit_seq(SingleValueAccess(Some(self))),
         }
     }
 
@@ -166,18 +166,18 @@ impl<'de> Deserializer<'de> for &ValueReader<'_, '_> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, ReadFault> {
         match self.value.get_ref() {
             DeValue::Table(_) => self.deserialize_any(visitor),
-            _ => Err(Fault::Nowhere(ValueError::Section)),
+            _ => Err(ReadFault::Unlocated(ValueError::Section)),
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadFault> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, ReadFault> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -187,13 +187,13 @@ impl<'de> Deserializer<'de> for &ValueReader<'_, '_> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, ReadFault> {
         match self.value.get_ref() {
             DeValue::String(word) => {
-                let word: StrDeserializer<'_, Fault> = word.as_ref().into_deserializer();
+                let word: StrDeserializer<'_, ReadFault> = word.as_ref().into_deserializer();
                 visitor.visit_enum(word)
             }
-            _ => Err(Fault::Nowhere(ValueError::Kind("a string".to_owned()))),
+            _ => Err(ReadFault::Unlocated(ValueError::Kind("a string".to_owned()))),
         }
     }
 
@@ -205,7 +205,7 @@ impl<'de> Deserializer<'de> for &ValueReader<'_, '_> {
 
 /// The keys of a section.
 struct Section<'d, 'i, I> {
-    of: &'d ValueReader<'d, 'i>,
+    reader: &'d ValueReader<'d, 'i>,
     entries: I,
     /// The value of the key that was read last.
     value: Option<ValueReader<'d, 'i>>,
@@ -216,80 +216,80 @@ where
     I: Iterator<Item = (&'d Spanned<Cow<'i, str>>, &'d Spanned<DeValue<'i>>)>,
     'i: 'd,
 {
-    type Error = Fault;
+    type Error = ReadFault;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ReadFault> {
         let Some((name, value)) = self.entries.next() else { return Ok(None) };
-        self.value = Some(self.of.below(inside(&self.of.key, name.get_ref()), value));
-        let text: StrDeserializer<'_, Fault> = name.get_ref().as_ref().into_deserializer();
-        let there = |fault| Fault::There(self.of.problem_at(name.span().start, fault));
+        self.value = Some(self.reader.child_reader(join_key(&self.reader.key, name.get_ref()), value));
+        let text: StrDeserializer<'_, ReadFault> = name.get_ref().as_ref().into_deserializer();
+        let there = |fault| ReadFault::Located(self.reader.problem_at(name.span().start, fault));
         seed.deserialize(text).map(Some).map_err(there)
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, ReadFault> {
         self.value.take().expect("serde asks for a key before its value").read_with(seed)
     }
 }
 
 /// The items of a list.
 struct List<'d, 'i, I> {
-    of: &'d ValueReader<'d, 'i>,
+    reader: &'d ValueReader<'d, 'i>,
     items: I,
 }
 
 impl<'de, 'd, 'i> SeqAccess<'de> for List<'d, 'i, std::iter::Enumerate<slice::Iter<'d, Spanned<DeValue<'i>>>>> {
-    type Error = Fault;
+    type Error = ReadFault;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, ReadFault> {
         let Some((index, item)) = self.items.next() else { return Ok(None) };
-        self.of.below(format!("{}[{index}]", self.of.key), item).read_with(seed).map(Some)
+        self.reader.child_reader(format!("{}[{index}]", self.reader.key), item).read_with(seed).map(Some)
     }
 }
 
 /// A single value as a list of one.
-struct One<'d, 'i>(Option<&'d ValueReader<'d, 'i>>);
+struct SingleValueAccess<'d, 'i>(Option<&'d ValueReader<'d, 'i>>);
 
-impl<'de> SeqAccess<'de> for One<'_, '_> {
-    type Error = Fault;
+impl<'de> SeqAccess<'de> for SingleValueAccess<'_, '_> {
+    type Error = ReadFault;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, ReadFault> {
         self.0.take().map(|value| value.read_with(seed)).transpose()
     }
 }
 
-impl de::Error for Fault {
+impl de::Error for ReadFault {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Fault::Nowhere(ValueError::Other(message.to_string()))
+        ReadFault::Unlocated(ValueError::Other(message.to_string()))
     }
 
     fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Fault::Nowhere(ValueError::Kind(expected.to_string()))
+        ReadFault::Unlocated(ValueError::Kind(expected.to_string()))
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Fault::Nowhere(ValueError::Kind(expected.to_string()))
+        ReadFault::Unlocated(ValueError::Kind(expected.to_string()))
     }
 
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
-        Fault::Nowhere(ValueError::UnknownKey { given: field.to_owned(), known })
+        ReadFault::Unlocated(ValueError::UnknownKey { given: field.to_owned(), known })
     }
 
     fn unknown_variant(variant: &str, known: &'static [&'static str]) -> Self {
-        Fault::Nowhere(ValueError::UnknownWord { given: variant.to_owned(), known })
+        ReadFault::Unlocated(ValueError::UnknownWord { given: variant.to_owned(), known })
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Fault::Nowhere(ValueError::MissingKey(field))
+        ReadFault::Unlocated(ValueError::MissingKey(field))
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ReadFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::There(problem) => problem.fmt(f),
-            Fault::Nowhere(why) => write!(f, "{why:?}"),
+            ReadFault::Located(problem) => problem.fmt(f),
+            ReadFault::Unlocated(why) => write!(f, "{why:?}"),
         }
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for ReadFault {}

@@ -6,7 +6,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::{ConfigProblem, TopicPattern};
-use crate::decode::{self, EventSourceRule, Format, RowsSent, SnapshotRows, TableNaming, UnknownChange};
+use crate::decode::{self, EventSourceRule, Format, RowsSent, SnapshotRows, TableNaming, UnknownChangePolicy};
 use crate::id::AccountId;
 use crate::vocabulary::EventSource;
 
@@ -44,7 +44,7 @@ pub struct SourceConfig {
     /// Handling of an update without the row's former values, for events with selected fields: "fire" or "skip".
     /// Default "fire".
     #[serde(default)]
-    pub unknown_change: UnknownChange,
+    pub unknown_change: UnknownChangePolicy,
     /// Whether deletes contain the whole row: "whole", or "learn" to use only the key fields until an update of the
     /// table has contained the row's former values. Default "learn".
     #[serde(default)]
@@ -65,7 +65,7 @@ fn default_placeholder() -> String {
 
 impl SourceConfig {
     /// The source that reads the operator events topic.
-    pub fn of_operator_events(topic: &str) -> Self {
+    pub fn for_operator_events(topic: &str) -> Self {
         Self {
             name: Some("operator events".to_owned()),
             topics: vec![topic.to_owned()],
@@ -75,7 +75,7 @@ impl SourceConfig {
             event_source: None,
             table_name: TableNaming::default(),
             snapshot: SnapshotRows::default(),
-            unknown_change: UnknownChange::default(),
+            unknown_change: UnknownChangePolicy::default(),
             rows: RowsSent::default(),
             unavailable_placeholder: default_placeholder(),
             signal_table: None,
@@ -94,10 +94,10 @@ impl SourceConfig {
             format: self.format,
             account: self.account.clone(),
             event_source: self.event_source.clone(),
-            table_name: self.table_name,
-            snapshot: self.snapshot,
+            table_naming: self.table_name,
+            snapshot_rows: self.snapshot,
             unknown_change: self.unknown_change,
-            rows: self.rows,
+            rows_sent: self.rows,
             unavailable_placeholder: self.unavailable_placeholder.clone(),
             signal_table: self.signal_table.clone(),
         }
@@ -124,13 +124,13 @@ impl SourceConfig {
             problems.push(ConfigProblem::of_key(key, "is empty", "set it to a name, or remove it"));
         }
         if self.format == Format::Outhook {
-            problems.extend(self.only_debezium(key));
+            problems.extend(self.ineffective_settings(key));
         }
         problems
     }
 
     /// Finds settings that would have no effect.
-    fn only_debezium(&self, key: &str) -> impl Iterator<Item = ConfigProblem> {
+    fn ineffective_settings(&self, key: &str) -> impl Iterator<Item = ConfigProblem> {
         let set = [
             ("table_name", self.table_name != TableNaming::default()),
             ("snapshot", self.snapshot != SnapshotRows::default()),

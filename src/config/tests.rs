@@ -74,9 +74,9 @@ fn a_source_has_all_that_decoding_needs() {
     let crm = config.source_of("cdc.crm.leads").unwrap();
     let settings = crm.settings();
     assert_eq!(crm.to_string(), "crm");
-    assert_eq!((settings.format, settings.snapshot), (Format::Debezium, SnapshotRows::Insert));
+    assert_eq!((settings.format, settings.snapshot_rows), (Format::Debezium, SnapshotRows::Insert));
     assert_eq!(settings.event_source, Some(EventSourceRule::Header("origin".into())));
-    assert_eq!((settings.table_name, settings.account), (TableNaming::SchemaTable, "acme".into()));
+    assert_eq!((settings.table_naming, settings.account), (TableNaming::SchemaTable, "acme".into()));
     assert_eq!(config.memory.budget_bytes(), 64 << 20);
 }
 

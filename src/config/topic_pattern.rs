@@ -13,7 +13,7 @@ use serde::Deserialize;
 #[serde(try_from = "String")]
 pub struct TopicPattern {
     text: String,
-    whole: Regex,
+    regex: Regex,
 }
 
 /// Why a text is not a pattern.
@@ -30,7 +30,7 @@ pub enum BadTopicPattern {
 impl TopicPattern {
     /// Whether it matches a whole topic name.
     pub fn matches(&self, topic: &str) -> bool {
-        self.whole.is_match(topic)
+        self.regex.is_match(topic)
     }
 
     /// The pattern in the form that Kafka's client subscribes with.
@@ -52,11 +52,11 @@ impl TryFrom<String> for TopicPattern {
             Some(inner) if !inner.ends_with('\\') => inner,
             _ => text,
         };
-        if let Some(found) = dialect(text) {
+        if let Some(found) = find_ambiguous_syntax(text) {
             return Err(BadTopicPattern::Dialect { found, pattern });
         }
         match Regex::new(&format!("^({text})$")) {
-            Ok(whole) => Ok(Self { text: text.to_owned(), whole }),
+            Ok(whole) => Ok(Self { text: text.to_owned(), regex: whole }),
             Err(error) => Err(BadTopicPattern::Syntax { reason: last_line(&error.to_string()), pattern }),
         }
     }
@@ -64,7 +64,7 @@ impl TryFrom<String> for TopicPattern {
 
 /// Finds the first piece that engines read differently: `(?…)`, lazy or possessive repetitions, `\d` and similar
 /// escapes, and in a class everything except characters and ranges.
-fn dialect(text: &str) -> Option<String> {
+fn find_ambiguous_syntax(text: &str) -> Option<String> {
     let mut rest = text;
     let mut in_class = false;
     while let Some(first) = rest.chars().next() {

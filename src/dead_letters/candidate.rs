@@ -2,24 +2,24 @@
 
 use bytes::Bytes;
 
-use super::letter::{Letter, LetterKind};
+use super::letter::{DeadLetter, DeadLetterKind};
 use crate::kafka::topic_reader::Record;
 use crate::settle::{InvalidCall, StoredCall};
 
 /// A letter, with its call.
 #[derive(Debug)]
-pub struct Candidate {
-    pub letter: Letter,
+pub struct RedriveCandidate {
+    pub letter: DeadLetter,
     pub call: Result<StoredCall, InvalidCall>,
     pub body: Option<Bytes>,
 }
 
-impl Candidate {
+impl RedriveCandidate {
     pub(super) fn read(record: &Record<'_>) -> Self {
         let header = |name: &str| Some(record.headers.iter().find(|(header, _)| *header == name)?.1);
-        let letter = Letter::read(record);
-        let is_call = letter.kind == Some(LetterKind::Call);
+        let letter = DeadLetter::read(record);
+        let is_call = letter.kind == Some(DeadLetterKind::Call);
         let body = record.value.filter(|_| is_call).map(Bytes::copy_from_slice);
-        Self { letter, call: StoredCall::of_letter(header), body }
+        Self { letter, call: StoredCall::parse_dead_letter(header), body }
     }
 }

@@ -14,16 +14,16 @@ use uuid::Uuid;
 
 use crate::id::{AccountId, CallId, EventId, MessageId, RowKey, WebhookId};
 use crate::kafka::topic_reader::Record;
-use crate::settle::PREFIX;
+use crate::settle::HEADER_PREFIX;
 
-pub use self::filter::{BadUrlPrefix, LetterFilter, UrlPrefix};
+pub use self::filter::{BadUrlPrefix, DeadLetterFilter, UrlPrefix};
 
 /// Max bytes of a header that is read. The longest header that this program writes is a URL.
-const MAX_TEXT: usize = 8 * 1024;
+const MAX_HEADER_BYTES: usize = 8 * 1024;
 
 /// Position of a dead letter in its topic, as its id: `2:1044`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LetterId {
+pub struct DeadLetterId {
     pub partition: i32,
     pub offset: i64,
 }
@@ -40,7 +40,7 @@ pub struct UnknownLetterKind(String);
 
 /// Kind of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LetterKind {
+pub enum DeadLetterKind {
     /// One message to one URL.
     Call,
     /// A record that can't be decoded, or that no message could be made of.
@@ -51,11 +51,11 @@ pub enum LetterKind {
 
 /// A dead letter without its key and value.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Letter {
-    pub id: LetterId,
+pub struct DeadLetter {
+    pub id: DeadLetterId,
     /// When the topic took the record.
-    pub written: Timestamp,
-    pub kind: Option<LetterKind>,
+    pub written_at: Timestamp,
+    pub kind: Option<DeadLetterKind>,
     pub class: Option<String>,
     pub cause: Option<String>,
     /// Topic, partition and offset of the row change's record.
@@ -70,7 +70,7 @@ pub struct Letter {
     pub message: Option<MessageId>,
     pub call: Option<CallId>,
     /// Row of the change, if its webhook wanted row order.
-    pub row: Option<RowKey>,
+    pub row_key: Option<RowKey>,
     /// The full URL, which may hold a token.
     pub url: Option<String>,
     pub event_date: Option<String>,
@@ -79,45 +79,45 @@ pub struct Letter {
     /// HTTP status of the last response.
     pub status: Option<u16>,
     /// When the call was first queued.
-    pub offered: Option<Timestamp>,
+    pub first_due: Option<Timestamp>,
     /// When the call or the record was dead-lettered.
-    pub ended: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
     /// Size of the value in bytes. None if there is no value.
     pub bytes: Option<usize>,
     /// Size in bytes of a value that was dropped because the topic refused it.
-    pub value_left_out: Option<u64>,
+    pub dropped_value_bytes: Option<u64>,
     /// The same for the key.
-    pub key_left_out: Option<u64>,
+    pub dropped_key_bytes: Option<u64>,
     /// In a marker: the letter that was redriven.
-    pub letter: Option<LetterId>,
+    pub redriven_letter: Option<DeadLetterId>,
     /// When the letter was last redriven. Its record does not say that; `RedriveMarkers` sets it.
-    pub redriven: Option<Timestamp>,
+    pub redriven_at: Option<Timestamp>,
 }
 
-impl Letter {
+impl DeadLetter {
     /// Reads a record's headers, of which any may be missing.
     pub fn read(record: &Record<'_>) -> Self {
-        let id = LetterId { partition: record.partition, offset: record.offset };
+        let id = DeadLetterId { partition: record.partition, offset: record.offset };
         let written = Timestamp::from_millisecond(record.timestamp_ms).unwrap_or_default();
         let mut letter = Self::without_headers(id, written, record.value.map(<[u8]>::len));
         for (name, value) in &record.headers {
-            let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= MAX_TEXT);
-            if let (Some(name), Some(text)) = (name.strip_prefix(PREFIX), text) {
-                letter.take(name, text);
+            let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= MAX_HEADER_BYTES);
+            if let (Some(name), Some(text)) = (name.strip_prefix(HEADER_PREFIX), text) {
+                letter.read_header(name, text);
             }
         }
         letter
     }
 
     /// Position of the row change, then of the letter: sorts letters about one row in the order of its changes.
-    pub(crate) fn change(&self) -> (Option<&str>, Option<i32>, Option<i64>, LetterId) {
+    pub(crate) fn sort_key(&self) -> (Option<&str>, Option<i32>, Option<i64>, DeadLetterId) {
         (self.topic.as_deref(), self.partition, self.offset, self.id)
     }
 
-    fn without_headers(id: LetterId, written: Timestamp, bytes: Option<usize>) -> Self {
+    fn without_headers(id: DeadLetterId, written: Timestamp, bytes: Option<usize>) -> Self {
         Self {
             id,
-            written,
+            written_at: written,
             kind: None,
             class: None,
             cause: None,
@@ -130,24 +130,24 @@ impl Letter {
             event: None,
             message: None,
             call: None,
-            row: None,
+            row_key: None,
             url: None,
             event_date: None,
             sequence: None,
             attempts: None,
             status: None,
-            offered: None,
-            ended: None,
+            first_due: None,
+            ended_at: None,
             bytes,
-            value_left_out: None,
-            key_left_out: None,
-            letter: None,
-            redriven: None,
+            dropped_value_bytes: None,
+            dropped_key_bytes: None,
+            redriven_letter: None,
+            redriven_at: None,
         }
     }
 
     /// Reads a header. Skips unknown names.
-    fn take(&mut self, name: &str, text: &str) {
+    fn read_header(&mut self, name: &str, text: &str) {
         let owned = || Some(text.to_owned());
         match name {
             "kind" => self.kind = text.parse().ok(),
@@ -162,29 +162,29 @@ impl Letter {
             "event" => self.event = text.parse().ok(),
             "message" => self.message = text.parse().ok(),
             "call" => self.call = Uuid::parse_str(text).ok().map(CallId),
-            "row" => self.row = text.parse().ok(),
+            "row" => self.row_key = text.parse().ok(),
             "url" => self.url = owned(),
             "event-date" => self.event_date = owned(),
             "sequence" => self.sequence = owned(),
             "attempts" => self.attempts = text.parse().ok(),
             "status" => self.status = text.parse().ok(),
-            "offered" => self.offered = text.parse().ok(),
-            "ended" => self.ended = text.parse().ok(),
-            "value-left-out" => self.value_left_out = text.parse().ok(),
-            "key-left-out" => self.key_left_out = text.parse().ok(),
-            "letter" => self.letter = text.parse().ok(),
+            "offered" => self.first_due = text.parse().ok(),
+            "ended" => self.ended_at = text.parse().ok(),
+            "value-left-out" => self.dropped_value_bytes = text.parse().ok(),
+            "key-left-out" => self.dropped_key_bytes = text.parse().ok(),
+            "letter" => self.redriven_letter = text.parse().ok(),
             _ => {}
         }
     }
 }
 
-impl fmt::Display for LetterId {
+impl fmt::Display for DeadLetterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.partition, self.offset)
     }
 }
 
-impl FromStr for LetterId {
+impl FromStr for DeadLetterId {
     type Err = BadLetterId;
 
     fn from_str(text: &str) -> Result<Self, BadLetterId> {
@@ -199,22 +199,23 @@ impl FromStr for LetterId {
     }
 }
 
-impl LetterKind {
+impl DeadLetterKind {
     pub fn as_str(self) -> &'static str {
         match self {
-            LetterKind::Call => "call",
-            LetterKind::Record => "record",
-            LetterKind::Redriven => "redriven",
+            DeadLetterKind::Call => "call",
+            DeadLetterKind::Record => "record",
+            DeadLetterKind::Redriven => "redriven",
         }
     }
 }
 
-impl FromStr for LetterKind {
+impl FromStr for DeadLetterKind {
     type Err = UnknownLetterKind;
 
     fn from_str(text: &str) -> Result<Self, UnknownLetterKind> {
-        let known =
-            [LetterKind::Call, LetterKind::Record, LetterKind::Redriven].into_iter().find(|kind| kind.as_str() == text);
+        let known = [DeadLetterKind::Call, DeadLetterKind::Record, DeadLetterKind::Redriven]
+            .into_iter()
+            .find(|kind| kind.as_str() == text);
         known.ok_or_else(|| UnknownLetterKind(text.to_owned()))
     }
 }

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 use self::envelope::Envelope;
 use self::key::RecordKey;
-pub use self::log::WITH_STABLE_IDENTITY;
+pub use self::log::DATABASES_WITH_STABLE_IDENTITY;
 use self::placeholder::Placeholder;
 use self::source::Source;
 use super::invalid_record::InvalidRecord;
@@ -26,7 +26,7 @@ pub(super) struct PartitionCache {
     schemas: SchemaCache,
     placeholder: Placeholder,
     /// Buffer for the table's key in [`WholeTables`](super::WholeTables), rewritten for each record.
-    table: String,
+    table_buffer: String,
 }
 
 impl PartitionCache {
@@ -34,14 +34,14 @@ impl PartitionCache {
         Self {
             schemas: SchemaCache::default(),
             placeholder: Placeholder::new(unavailable_placeholder),
-            table: String::new(),
+            table_buffer: String::new(),
         }
     }
 }
 
 pub(super) fn decode<'a>(decoder: &mut Decoder, input: &Input<'a>) -> Result<Decoded<'a>, DecodeError> {
     let Some(text) = input.text(Format::Debezium)? else { return Ok(Decoded::Ignored(Ignored::Tombstone)) };
-    read(decoder, input, text).map_err(|reason| foreign::refuse(Format::Debezium, input, text, &reason))
+    read(decoder, input, text).map_err(|reason| foreign::decode_error(Format::Debezium, input, text, &reason))
 }
 
 fn read<'a>(decoder: &mut Decoder, input: &Input<'a>, text: &'a str) -> Result<Decoded<'a>, InvalidRecord> {
@@ -51,7 +51,7 @@ fn read<'a>(decoder: &mut Decoder, input: &Input<'a>, text: &'a str) -> Result<D
         Some("c") => Operation::Insert,
         Some("u") => Operation::Update,
         Some("d") => Operation::Delete,
-        Some("r") => match decoder.settings.snapshot {
+        Some("r") => match decoder.settings.snapshot_rows {
             SnapshotRows::Ignore => return Ok(Decoded::Ignored(Ignored::Snapshot)),
             SnapshotRows::Insert => Operation::Insert,
         },
@@ -79,8 +79,8 @@ fn change<'a>(
 ) -> Result<Decoded<'a>, InvalidRecord> {
     let no_source = InvalidRecord::Missing { key: "source", rule: "say which table changed" };
     let source = envelope.source.take().ok_or(no_source)?;
-    if let Some(found) = foreign::other_rows(source.connector()) {
-        return Err(InvalidRecord::OtherRows(found));
+    if let Some(found) = foreign::detect_unsupported_connector(source.connector()) {
+        return Err(InvalidRecord::UnsupportedConnector(found));
     }
     let settings = &*decoder.settings;
     if signal::is_signal(settings.signal_table.as_deref(), &source, &envelope) {
@@ -99,7 +99,7 @@ fn change<'a>(
     };
     let row = row.ok_or(InvalidRecord::MissingRow(operation))?;
     let op = envelope.op.as_deref().unwrap_or_default();
-    let identity = source.identity(op, &key, row).unwrap_or_else(|| input.place());
+    let identity = source.identity(op, &key, row).unwrap_or_else(|| input.record_identity());
 
     let kept = &decoder.debezium;
     for row in [&mut envelope.before, &mut envelope.after].into_iter().flatten() {
@@ -111,7 +111,7 @@ fn change<'a>(
     let settings = &*decoder.settings;
     Ok(Decoded::Change(RowChange {
         account: Cow::Owned(settings.account.as_str().to_owned()),
-        table: source.table(settings.table_name)?,
+        table: source.table(settings.table_naming)?,
         operation,
         source: settings.event_source(input, envelope.before.as_ref(), envelope.after.as_ref()),
         event_date: source.event_date(input),
@@ -126,10 +126,10 @@ fn change<'a>(
 
 /// Learns from an update whether its table is sent whole.
 fn learn(decoder: &mut Decoder, source: &Source<'_>, whole: bool) {
-    if decoder.settings.rows == RowsSent::Learn {
-        let table = &mut decoder.debezium.table;
+    if decoder.settings.rows_sent == RowsSent::Learn {
+        let table = &mut decoder.debezium.table_buffer;
         source.write_full_name(table, decoder.settings.account.as_str());
-        decoder.whole_tables.learn(table, whole);
+        decoder.whole_tables.update(table, whole);
     }
 }
 
@@ -148,15 +148,15 @@ fn trim<'a>(
         return Ok(true);
     };
     // Without a key PostgreSQL allows a delete only if the whole row is sent (REPLICA IDENTITY FULL).
-    if decoder.settings.rows == RowsSent::Whole || matches!(key, RecordKey::Absent) {
+    if decoder.settings.rows_sent == RowsSent::Whole || matches!(key, RecordKey::Absent) {
         return Ok(false);
     }
-    let table = &mut decoder.debezium.table;
+    let table = &mut decoder.debezium.table_buffer;
     source.write_full_name(table, decoder.settings.account.as_str());
     if decoder.whole_tables.contain(table) {
         return Ok(false);
     }
-    let key = key.row().ok_or_else(|| RecordKey::no_row(input.key))?;
+    let key = key.row().ok_or_else(|| RecordKey::missing_fields_error(input.key))?;
     let mut trimmed = false;
     for field in row.fields.iter_mut().filter(|field| key.get(&field.name).is_none()) {
         field.value.available = false;

@@ -13,24 +13,24 @@ impl EventDate {
         let (time, _) = text.split_once('[').unwrap_or((text, ""));
         let fraction = time.split_once(['.', ',']).map_or("", |(_, rest)| rest);
         let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
-        Some(Self { at, digits: digits as u8 })
+        Some(Self { at, fraction_digits: digits as u8 })
     }
 
     /// From nanoseconds since 1970. Six digits if the last three are zero, because a source that knows only
     /// microseconds writes nanoseconds too.
     pub(super) fn from_nanoseconds(count: i64) -> Option<Self> {
         let at = Timestamp::from_nanosecond(count.into()).ok()?;
-        Some(Self { at, digits: if count % 1000 == 0 { 6 } else { 9 } })
+        Some(Self { at, fraction_digits: if count % 1000 == 0 { 6 } else { 9 } })
     }
 
     /// From microseconds since 1970.
     pub(super) fn from_microseconds(count: i64) -> Option<Self> {
-        Some(Self { at: Timestamp::from_microsecond(count).ok()?, digits: 6 })
+        Some(Self { at: Timestamp::from_microsecond(count).ok()?, fraction_digits: 6 })
     }
 
     /// From milliseconds since 1970; None if the year can't be written.
     pub(super) fn from_milliseconds(count: i64) -> Option<Self> {
-        Some(Self { at: Timestamp::from_millisecond(count).ok()?, digits: 3 })
+        Some(Self { at: Timestamp::from_millisecond(count).ok()?, fraction_digits: 3 })
     }
 
     /// From a record's Kafka timestamp, which is in milliseconds. Some producers write another unit. The number's
@@ -40,24 +40,24 @@ impl EventDate {
     pub(super) fn from_kafka(timestamp: i64) -> Self {
         let date = match timestamp {
             ..=0 => None,
-            1..FIRST_MILLISECONDS => Timestamp::from_second(timestamp).ok().map(|at| Self { at, digits: 0 }),
-            FIRST_MILLISECONDS..FIRST_MICROSECONDS => Self::from_milliseconds(timestamp),
-            FIRST_MICROSECONDS..FIRST_NANOSECONDS => Self::from_microseconds(timestamp),
-            FIRST_NANOSECONDS.. => Self::from_nanoseconds(timestamp),
+            1..MIN_MILLISECONDS => Timestamp::from_second(timestamp).ok().map(|at| Self { at, fraction_digits: 0 }),
+            MIN_MILLISECONDS..MIN_MICROSECONDS => Self::from_milliseconds(timestamp),
+            MIN_MICROSECONDS..MIN_NANOSECONDS => Self::from_microseconds(timestamp),
+            MIN_NANOSECONDS.. => Self::from_nanoseconds(timestamp),
         };
-        date.unwrap_or(Self { at: Timestamp::UNIX_EPOCH, digits: 3 })
+        date.unwrap_or(Self { at: Timestamp::UNIX_EPOCH, fraction_digits: 3 })
     }
 }
 
 /// Lowest timestamp that is read as milliseconds since 1970; lower ones are seconds.
-const FIRST_MILLISECONDS: i64 = 100_000_000_000;
-const FIRST_MICROSECONDS: i64 = FIRST_MILLISECONDS * 1000;
-const FIRST_NANOSECONDS: i64 = FIRST_MICROSECONDS * 1000;
+const MIN_MILLISECONDS: i64 = 100_000_000_000;
+const MIN_MICROSECONDS: i64 = MIN_MILLISECONDS * 1000;
+const MIN_NANOSECONDS: i64 = MIN_MICROSECONDS * 1000;
 
 impl Input<'_> {
     /// Whether the record's timestamp can be in Kafka's unit, milliseconds since 1970.
     pub fn has_plausible_timestamp(&self) -> bool {
-        (FIRST_MILLISECONDS..FIRST_MICROSECONDS).contains(&self.timestamp_ms)
+        (MIN_MILLISECONDS..MIN_MICROSECONDS).contains(&self.timestamp_ms)
     }
 }
 
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn shown(date: Option<EventDate>) -> Option<(String, u8)> {
-        date.map(|date| (date.at.to_string(), date.digits))
+        date.map(|date| (date.at.to_string(), date.fraction_digits))
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::vocabulary::EventSource;
 
 impl EventSourceRule {
     /// The change's event source; None if the header or field is absent or names none of the seven event sources.
-    pub(super) fn of(
+    pub(super) fn resolve(
         &self,
         input: &Input<'_>,
         before: Option<&Row<'_>>,

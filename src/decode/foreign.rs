@@ -7,18 +7,18 @@ use super::row::Row;
 use super::{DecodeError, Format, Input};
 
 /// Max characters of a reason: serde_json quotes its input, which may be long.
-const REASON_CHARS: usize = 240;
+const MAX_REASON_CHARS: usize = 240;
 
 /// The error for a value that could not be read as `format`.
-pub(super) fn refuse(format: Format, input: &Input<'_>, text: &str, reason: &InvalidRecord) -> DecodeError {
-    match json::row(text).as_ref().and_then(|record| other_format(format, input, record)) {
+pub(super) fn decode_error(format: Format, input: &Input<'_>, text: &str, reason: &InvalidRecord) -> DecodeError {
+    match json::row(text).as_ref().and_then(|record| detect_format(format, input, record)) {
         Some(found) => DecodeError::OtherFormat { format: format.name(), found },
         None => DecodeError::Malformed { format: format.name(), reason: shortened(reason.to_string()) },
     }
 }
 
 fn shortened(reason: String) -> String {
-    match reason.char_indices().nth(REASON_CHARS) {
+    match reason.char_indices().nth(MAX_REASON_CHARS) {
         Some((cut, _)) => {
             let position =
                 position_at_end(&reason).filter(|found| reason.len() - found.len() >= cut).unwrap_or_default();
@@ -36,19 +36,19 @@ fn position_at_end(reason: &str) -> Option<&str> {
     (is_number(line) && is_number(column)).then_some(position)
 }
 
-fn other_format(format: Format, input: &Input<'_>, record: &Row<'_>) -> Option<&'static str> {
+fn detect_format(format: Format, input: &Input<'_>, record: &Row<'_>) -> Option<&'static str> {
     let has = |name| record.get(name).is_some();
     if has("schema")
         && let Some(payload) = record.get("payload")
     {
         return match format {
             Format::Outhook => Some("a Debezium record with its schema"),
-            Format::Debezium => json::row(&payload.json).and_then(|payload| other_format(format, input, &payload)),
+            Format::Debezium => json::row(&payload.json).and_then(|payload| detect_format(format, input, &payload)),
         };
     }
     if has("op")
         && let Some(source) = record.get("source").and_then(|source| json::row(&source.json))
-        && let Some(found) = source.get("connector").and_then(|connector| other_rows(&connector.json))
+        && let Some(found) = source.get("connector").and_then(|connector| detect_unsupported_connector(&connector.json))
     {
         return Some(found);
     }
@@ -74,7 +74,7 @@ fn other_format(format: Format, input: &Input<'_>, record: &Row<'_>) -> Option<&
 }
 
 /// Names a record of a Debezium connector whose `before` and `after` are not rows. `connector` is JSON text.
-pub(super) fn other_rows(connector: &str) -> Option<&'static str> {
+pub(super) fn detect_unsupported_connector(connector: &str) -> Option<&'static str> {
     match connector {
         r#""mongodb""# => Some(
             "a record of Debezium's MongoDB connector, whose documents are text, a format that is not supported yet",

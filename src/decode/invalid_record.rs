@@ -1,6 +1,6 @@
 //! Why the text of a record is not a row change in its source's format.
 
-use super::wire::NoText;
+use super::wire::InvalidText;
 use crate::vocabulary::Operation;
 
 /// Why a text can't be decoded. It becomes the reason of a [`DecodeError`](super::DecodeError).
@@ -26,10 +26,10 @@ pub(super) enum InvalidRecord {
          connector's keys with JsonConverter, or set rows = \"whole\" if its tables are sent whole",
         in_brackets(*.0)
     )]
-    KeyWithoutFields(Option<NoText>),
+    KeyWithoutFields(Option<InvalidText>),
     /// A record of a Debezium connector whose `before` and `after` are not rows, with its name.
     #[error("{0}")]
-    OtherRows(&'static str),
+    UnsupportedConnector(&'static str),
 }
 
 fn missing_row(operation: Operation) -> String {
@@ -39,6 +39,6 @@ fn missing_row(operation: Operation) -> String {
     }
 }
 
-fn in_brackets(reason: Option<NoText>) -> String {
+fn in_brackets(reason: Option<InvalidText>) -> String {
     reason.map_or(String::new(), |reason| format!(" ({reason})"))
 }

@@ -10,7 +10,7 @@ use super::row::{Field, Row, Value};
 use crate::json;
 
 /// Capacity for the fields of most tables, so that reading a row allocates once.
-const USUAL_FIELDS: usize = 16;
+const TYPICAL_FIELD_COUNT: usize = 16;
 
 /// A string; borrowed if it has no escapes.
 #[derive(serde::Deserialize)]
@@ -46,7 +46,7 @@ impl<'de> Visitor<'de> for RowVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Vec::with_capacity(USUAL_FIELDS);
+        let mut fields = Vec::with_capacity(TYPICAL_FIELD_COUNT);
         while let Some(ObjectKey(name)) = map.next_key()? {
             let json: &'de RawValue = map.next_value()?;
             fields.push(Field { name, value: Value::new(json.get()) });
@@ -76,6 +76,6 @@ pub(super) fn string(json: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Prefixes an error about a field's value with the field's name; serde_json keeps the line and column.
-pub(super) fn within<E: Error>(field: &str) -> impl FnOnce(E) -> E {
+pub(super) fn add_field_context<E: Error>(field: &str) -> impl FnOnce(E) -> E {
     move |error| E::custom(format_args!("`{field}`: {error}"))
 }

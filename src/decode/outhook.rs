@@ -13,21 +13,21 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::invalid_record::InvalidRecord;
-use super::json::{JsonText, NullableRow, ObjectKey, within};
+use super::json::{JsonText, NullableRow, ObjectKey, add_field_context};
 use super::{DecodeError, Decoded, Decoder, EventDate, Format, Identity, Ignored, Input, Row, RowChange, Sequence};
 use super::{Settings, foreign};
 use crate::vocabulary::Operation;
 
 /// The keys of an [`OuthookRecord`]; all others are ignored.
-const KEYS: [&str; 8] = ["id", "account", "table", "operation", "source", "time", "before", "after"];
+const KNOWN_KEYS: [&str; 8] = ["id", "account", "table", "operation", "source", "time", "before", "after"];
 
 /// The rule for `operation`, as an [`InvalidRecord`] shows it.
-const OPERATIONS: &str = "be insert, update or delete";
+const OPERATION_RULE: &str = "be insert, update or delete";
 
 /// The ignored keys of a record, in the record's order. Empty if the value is not a record.
 pub(super) fn unknown_keys(value: &[u8]) -> Vec<String> {
     let mut keys = serde_json::from_slice::<KeyNames>(value).map(|names| names.0).unwrap_or_default();
-    keys.retain(|key| !KEYS.contains(&key.as_str()));
+    keys.retain(|key| !KNOWN_KEYS.contains(&key.as_str()));
     keys
 }
 
@@ -37,7 +37,7 @@ pub(super) fn decode<'a>(decoder: &Decoder, input: &Input<'a>) -> Result<Decoded
         .map_err(InvalidRecord::from)
         .and_then(|record| record.into_change(&decoder.settings, input))
         .map(Decoded::Change)
-        .map_err(|reason| foreign::refuse(Format::Outhook, input, text, &reason))
+        .map_err(|reason| foreign::decode_error(Format::Outhook, input, text, &reason))
 }
 
 /// The record as parsed. Required keys are checked afterwards.
@@ -56,7 +56,7 @@ struct OuthookRecord<'a> {
 impl<'a> OuthookRecord<'a> {
     fn into_change(self, settings: &Settings, input: &Input<'a>) -> Result<RowChange<'a>, InvalidRecord> {
         let table = required("table", self.table, "be the table's name")?;
-        let operation = operation(&required("operation", self.operation, OPERATIONS)?)?;
+        let operation = operation(&required("operation", self.operation, OPERATION_RULE)?)?;
         let row = match operation {
             Operation::Insert | Operation::Update => &self.after,
             Operation::Delete => &self.before,
@@ -75,7 +75,7 @@ impl<'a> OuthookRecord<'a> {
             source,
             event_date: self.time.unwrap_or_else(|| EventDate::from_kafka(input.timestamp_ms)),
             sequence: Sequence::Offset { partition: input.partition, offset: input.offset },
-            identity: self.id.map_or_else(|| input.place(), Identity::Given),
+            identity: self.id.map_or_else(|| input.record_identity(), Identity::ProducerId),
             before: self.before,
             after: self.after,
             trimmed: false,
@@ -101,7 +101,7 @@ fn operation(text: &str) -> Result<Operation, InvalidRecord> {
         "insert" => Ok(Operation::Insert),
         "update" => Ok(Operation::Update),
         "delete" => Ok(Operation::Delete),
-        _ => Err(InvalidRecord::UnknownText { key: "operation", text: text.to_owned(), rule: OPERATIONS }),
+        _ => Err(InvalidRecord::UnknownText { key: "operation", text: text.to_owned(), rule: OPERATION_RULE }),
     }
 }
 
@@ -124,14 +124,16 @@ impl<'de> Visitor<'de> for RecordVisitor {
         let mut record = OuthookRecord::default();
         while let Some(ObjectKey(name)) = map.next_key()? {
             match &*name {
-                "id" => record.id = map.next_value::<Id<'de>>().map_err(within("id"))?.0,
+                "id" => record.id = map.next_value::<Id<'de>>().map_err(add_field_context("id"))?.0,
                 "account" => record.account = text("account", &mut map)?.filter(|account| !account.is_empty()),
                 "table" => record.table = text("table", &mut map)?,
                 "operation" => record.operation = text("operation", &mut map)?,
                 "source" => record.source = text("source", &mut map)?,
-                "time" => record.time = map.next_value::<Time>().map_err(within("time"))?.0,
-                "before" => record.before = map.next_value::<NullableRow<'de>>().map_err(within("before"))?.0,
-                "after" => record.after = map.next_value::<NullableRow<'de>>().map_err(within("after"))?.0,
+                "time" => record.time = map.next_value::<Time>().map_err(add_field_context("time"))?.0,
+                "before" => {
+                    record.before = map.next_value::<NullableRow<'de>>().map_err(add_field_context("before"))?.0
+                }
+                "after" => record.after = map.next_value::<NullableRow<'de>>().map_err(add_field_context("after"))?.0,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -169,7 +171,7 @@ impl<'de> Deserialize<'de> for KeyNames {
 }
 
 fn text<'de, A: MapAccess<'de>>(field: &'static str, map: &mut A) -> Result<Option<Cow<'de, str>>, A::Error> {
-    let text = map.next_value::<Option<JsonText<'de>>>().map_err(within(field))?;
+    let text = map.next_value::<Option<JsonText<'de>>>().map_err(add_field_context(field))?;
     Ok(text.map(|JsonText(text)| text))
 }
 

@@ -17,7 +17,7 @@ use crate::vocabulary::{EventSource, Operation};
 /// Whether events with selected fields fire for an update whose `before` is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
-pub enum UnknownChange {
+pub enum UnknownChangePolicy {
     #[default]
     Fire,
     Skip,
@@ -39,7 +39,7 @@ pub struct RowChange<'a> {
     /// Only the key fields of a delete's `before` are trusted: the others may be filler, or were not sent.
     pub trimmed: bool,
     /// The source's setting for an update without `before`.
-    pub unknown_change: UnknownChange,
+    pub unknown_change: UnknownChangePolicy,
 }
 
 impl<'a> RowChange<'a> {
@@ -87,22 +87,22 @@ pub struct Row<'a> {
 }
 
 /// Max fields of a row that a linear scan looks up. Larger rows use an index, because each field may be looked up.
-const MANY: usize = 32;
+const MAX_LINEAR_SCAN_FIELDS: usize = 32;
 
 impl<'a> Row<'a> {
     /// Of fields with the same name only the last is kept, as JSON parsers do. A dropped field is neither matched nor
     /// sent.
     pub fn new(mut fields: Vec<Field<'a>>) -> Self {
-        repeated::drop_all_but_the_last(&mut fields);
+        repeated::drop_duplicates(&mut fields);
         Self { fields, by_name: OnceLock::new() }
     }
 
     /// A field's value.
     pub fn get(&self, name: &str) -> Option<&Value<'a>> {
-        if self.fields.len() <= MANY {
+        if self.fields.len() <= MAX_LINEAR_SCAN_FIELDS {
             return self.fields.iter().find(|field| field.name == name).map(|field| &field.value);
         }
-        let by_name = self.by_name.get_or_init(|| repeated::sorted_by_name(&self.fields));
+        let by_name = self.by_name.get_or_init(|| repeated::indexes_by_name(&self.fields));
         debug_assert_eq!(by_name.len(), self.fields.len(), "fields do not change after the first lookup");
         let found = by_name.binary_search_by(|index| (*self.fields[*index as usize].name).cmp(name)).ok()?;
         Some(&self.fields[by_name[found] as usize].value)
@@ -152,7 +152,7 @@ impl<'a> Value<'a> {
 pub struct EventDate {
     pub at: Timestamp,
     /// Digits of the second's fraction in the source: 0 to 9.
-    pub digits: u8,
+    pub fraction_digits: u8,
 }
 
 /// A position that grows with the order of changes of one row. Its text sorts like its value.
@@ -174,12 +174,12 @@ pub enum Sequence {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity<'a> {
     /// The `id` of the `outhook` format, unique within its account and table.
-    Given(Cow<'a, str>),
+    ProducerId(Cow<'a, str>),
     /// Debezium's coordinates, as canonical text that never equals the text of another kind.
     Debezium(String),
     /// Topic, partition, offset, and Kafka's timestamp (0 if the record has none). After a topic is deleted and
     /// created again, other records have the same offsets; the timestamp distinguishes them.
-    Place { topic: &'a str, partition: i32, offset: i64, timestamp_ms: i64 },
+    RecordPosition { topic: &'a str, partition: i32, offset: i64, timestamp_ms: i64 },
 }
 
 impl EventDate {
@@ -201,7 +201,7 @@ impl EventDate {
         number(14..16, utc.minute().unsigned_abs().into());
         number(17..19, utc.second().unsigned_abs().into());
         number(20..29, utc.subsec_nanosecond().unsigned_abs());
-        let end = if self.digits == 0 { 19 } else { 20 + usize::from(self.digits.min(9)) };
+        let end = if self.fraction_digits == 0 { 19 } else { 20 + usize::from(self.fraction_digits.min(9)) };
         if utc.year() < 0 {
             out.push_str("-00");
         }
@@ -268,7 +268,7 @@ impl Identity<'_> {
     /// its account and table. They must never change, because then changes that are sent again would get new ids.
     pub fn write_canonical(&self, out: &mut Vec<u8>) {
         match self {
-            Identity::Given(id) => {
+            Identity::ProducerId(id) => {
                 out.push(b'g');
                 out.extend_from_slice(id.as_bytes());
             }
@@ -276,7 +276,7 @@ impl Identity<'_> {
                 out.push(b'd');
                 out.extend_from_slice(coordinates.as_bytes());
             }
-            Identity::Place { topic, partition, offset, timestamp_ms } => {
+            Identity::RecordPosition { topic, partition, offset, timestamp_ms } => {
                 if *timestamp_ms == 0 {
                     out.push(b'p');
                 } else {
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn of_two_fields_with_one_name_the_last_counts_however_many_there_are() {
-        for count in [2, 4, MANY, MANY + 2, 300, 1000] {
+        for count in [2, 4, MAX_LINEAR_SCAN_FIELDS, MAX_LINEAR_SCAN_FIELDS + 2, 300, 1000] {
             // The first and the last field have the same name.
             let name = |index: usize| format!("field{}", index % (count - 1));
             let field = |index: usize| Field { name: name(index).into(), value: Value::new(index.to_string()) };

@@ -18,7 +18,7 @@ use super::json;
 use super::row::{Row, Value};
 
 /// Max schemas cached per partition. A partition has one schema at a time, and a few when its table is altered.
-const KEPT: usize = 8;
+const MAX_CACHED_SCHEMAS: usize = 8;
 
 /// Cached schemas, the last used one first.
 #[derive(Default)]
@@ -37,11 +37,11 @@ impl SchemaCache {
     }
 
     /// Makes the schema the last used one; compiles it if it is new.
-    pub(super) fn put_first(&mut self, text: &str) {
+    pub(super) fn set_last_used(&mut self, text: &str) {
         match self.0.iter().position(|schema| *schema.text == *text) {
             Some(at) => self.0[..=at].rotate_right(1),
             None => {
-                self.0.truncate(KEPT - 1);
+                self.0.truncate(MAX_CACHED_SCHEMAS - 1);
                 self.0.insert(0, Schema::compile(text));
             }
         }
@@ -121,7 +121,7 @@ struct Parameters {
 
 /// How a column's values are rewritten.
 enum ColumnRewrite {
-    AsItCame,
+    Unchanged,
     /// Base64 of the unscaled value.
     Decimal {
         scale: i32,
@@ -148,7 +148,7 @@ impl ColumnRewrite {
         match node.name.as_deref().unwrap_or_default() {
             "org.apache.kafka.connect.data.Decimal" => {
                 let scale = node.parameters.scale.as_deref().and_then(|scale| scale.parse().ok());
-                scale.map_or(Self::AsItCame, |scale| Self::Decimal { scale })
+                scale.map_or(Self::Unchanged, |scale| Self::Decimal { scale })
             }
             "io.debezium.data.VariableScaleDecimal" => Self::VariableScaleDecimal,
             "io.debezium.time.Date" | "org.apache.kafka.connect.data.Date" => Self::Date,
@@ -165,20 +165,20 @@ impl ColumnRewrite {
 
     /// The rewrite of an array, map or struct; `AsItCame` if no part of it is rewritten.
     fn of_parts(node: &SchemaNode) -> Self {
-        if let Some(items) = node.items.as_deref().map(Self::of).filter(Self::rewrites) {
+        if let Some(items) = node.items.as_deref().map(Self::of).filter(Self::changes_values) {
             return Self::Array(Box::new(items));
         }
         if let (Some(keys), Some(values)) = (node.keys.as_deref(), node.values.as_deref()) {
             let (keys, values) = (Box::new(Self::of(keys)), Box::new(Self::of(values)));
-            let rewrites = keys.rewrites() || values.rewrites();
-            return if rewrites { Self::Map { keys, values } } else { Self::AsItCame };
+            let rewrites = keys.changes_values() || values.changes_values();
+            return if rewrites { Self::Map { keys, values } } else { Self::Unchanged };
         }
         let fields = SchemaFields::of(&node.fields);
-        if fields.fields.iter().any(|(_, kind)| kind.rewrites()) { Self::Struct(fields) } else { Self::AsItCame }
+        if fields.fields.iter().any(|(_, kind)| kind.changes_values()) { Self::Struct(fields) } else { Self::Unchanged }
     }
 
-    fn rewrites(&self) -> bool {
-        !matches!(self, Self::AsItCame | Self::JsonText)
+    fn changes_values(&self) -> bool {
+        !matches!(self, Self::Unchanged | Self::JsonText)
     }
 
     fn apply(&self, value: &mut Value<'_>) {
@@ -192,7 +192,7 @@ impl ColumnRewrite {
     /// The rewritten JSON text; None if the value stays unchanged, as null does.
     fn rewrite(&self, json: &str) -> Option<String> {
         match self {
-            Self::AsItCame | Self::JsonText => None,
+            Self::Unchanged | Self::JsonText => None,
             Self::Decimal { scale } => decimal::number(&json::string(json)?, *scale),
             Self::VariableScaleDecimal => variable_scale_decimal(json),
             Self::Date => Some(temporal::date(json.parse().ok()?)),

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Input, Row, UnknownChange};
+use super::{Input, Row, UnknownChangePolicy};
 use crate::id::AccountId;
 use crate::vocabulary::EventSource;
 
@@ -12,10 +12,10 @@ pub struct Settings {
     pub format: Format,
     pub account: AccountId,
     pub event_source: Option<EventSourceRule>,
-    pub table_name: TableNaming,
-    pub snapshot: SnapshotRows,
-    pub unknown_change: UnknownChange,
-    pub rows: RowsSent,
+    pub table_naming: TableNaming,
+    pub snapshot_rows: SnapshotRows,
+    pub unknown_change: UnknownChangePolicy,
+    pub rows_sent: RowsSent,
     /// The connector's `unavailable.value.placeholder`: its text for a value that it does not know.
     pub unavailable_placeholder: String,
     /// The connector's `signal.data.collection`, such as `public.dbz_signal`. If None, signals are recognised by
@@ -33,10 +33,10 @@ impl Settings {
             format,
             account: AccountId::default(),
             event_source: None,
-            table_name: TableNaming::default(),
-            snapshot: SnapshotRows::default(),
-            unknown_change: UnknownChange::default(),
-            rows: RowsSent::default(),
+            table_naming: TableNaming::default(),
+            snapshot_rows: SnapshotRows::default(),
+            unknown_change: UnknownChangePolicy::default(),
+            rows_sent: RowsSent::default(),
             unavailable_placeholder: UNAVAILABLE_PLACEHOLDER.to_owned(),
             signal_table: None,
         }
@@ -49,7 +49,7 @@ impl Settings {
         before: Option<&Row<'_>>,
         after: Option<&Row<'_>>,
     ) -> Option<EventSource> {
-        self.event_source.as_ref()?.of(input, before, after)
+        self.event_source.as_ref()?.resolve(input, before, after)
     }
 }
 

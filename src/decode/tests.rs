@@ -201,7 +201,7 @@ fn of_a_key_twice_the_last_counts_everywhere() {
     assert_eq!((&*change.table, change.operation), ("t", crate::vocabulary::Operation::Update));
     assert_eq!(
         (change.identity, change.event_date),
-        (Identity::Given("2".into()), EventDate::from_milliseconds(2).unwrap())
+        (Identity::ProducerId("2".into()), EventDate::from_milliseconds(2).unwrap())
     );
     assert_eq!(fields(change.before.as_ref()), ["b=1", "a=2"]);
     assert_eq!(fields(change.after.as_ref()), ["b=1", "a=4"]);

@@ -12,7 +12,7 @@ pub struct WholeTables(Arc<DashSet<Box<str>>>);
 impl WholeTables {
     /// A copy of the current state that learns separately, for records that are read again: an old update may show a
     /// setting of its table that has changed since.
-    pub fn apart(&self) -> Self {
+    pub fn fork(&self) -> Self {
         Self(Arc::new(DashSet::clone(&self.0)))
     }
 
@@ -22,7 +22,7 @@ impl WholeTables {
 
     /// Learns from an update: with `before` the table is sent whole from now on, without `before` it no longer is
     /// (PostgreSQL's `ALTER TABLE … REPLICA IDENTITY` takes effect in the middle of a topic).
-    pub(super) fn learn(&self, table: &str, whole: bool) {
+    pub(super) fn update(&self, table: &str, whole: bool) {
         // The state rarely changes, and this check takes only a shared lock.
         if self.contain(table) != whole {
             if whole {

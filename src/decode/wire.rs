@@ -4,7 +4,7 @@ use crate::json;
 
 /// Why bytes hold no JSON text, and how to fix it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoText {
+pub(super) enum InvalidText {
     #[error("it is empty: write a JSON object, or for a tombstone no value at all (null)")]
     Empty,
     /// <https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format>
@@ -18,11 +18,11 @@ pub(super) enum NoText {
 }
 
 /// The text of a key or value, without its byte order mark.
-pub(super) fn text(bytes: &[u8]) -> Result<&str, NoText> {
+pub(super) fn text(bytes: &[u8]) -> Result<&str, InvalidText> {
     if let [0, a, b, c, d, ..] = *bytes {
-        return Err(NoText::SchemaRegistry(u32::from_be_bytes([a, b, c, d])));
+        return Err(InvalidText::SchemaRegistry(u32::from_be_bytes([a, b, c, d])));
     }
-    let text = std::str::from_utf8(bytes).map_err(|error| NoText::NotUtf8(error.valid_up_to()))?;
+    let text = std::str::from_utf8(bytes).map_err(|error| InvalidText::NotUtf8(error.valid_up_to()))?;
     let text = json::without_byte_order_mark(text);
-    if text.trim_ascii().is_empty() { Err(NoText::Empty) } else { Ok(text) }
+    if text.trim_ascii().is_empty() { Err(InvalidText::Empty) } else { Ok(text) }
 }

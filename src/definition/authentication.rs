@@ -50,7 +50,7 @@ pub const MAX_ID: usize = 255;
 /// Max length of a password, token or client secret, in bytes.
 pub const MAX_CREDENTIAL: usize = 4096;
 /// Name of the field with the URL that tokens are fetched from.
-pub(super) const TOKEN_URL: &str = "Authentication.OAuth2.TokenUrl";
+pub(super) const TOKEN_URL_FIELD: &str = "Authentication.OAuth2.TokenUrl";
 /// Max length of a scope, in bytes.
 pub const MAX_SCOPE: usize = 1024;
 
@@ -74,9 +74,9 @@ impl Authentication {
     }
 
     /// Replaces a hidden secret by the present one. A secret of another kind stays hidden. True if it was replaced.
-    pub fn reveal(&mut self, before: Option<&Authentication>) -> bool {
+    pub fn restore_hidden(&mut self, before: Option<&Authentication>) -> bool {
         let same_kind = before.filter(|before| std::mem::discriminant(*before) == std::mem::discriminant(self));
-        self.secret_mut().1.reveal(same_kind.map(Authentication::secret))
+        self.secret_mut().1.restore_hidden(same_kind.map(Authentication::secret))
     }
 
     /// The URL that tokens are fetched from, if they are fetched.
@@ -96,7 +96,7 @@ impl Authentication {
             Self::Basic { username, password } => {
                 let named = username.len() <= MAX_ID && !username.contains(':') && !has_controls(username);
                 let expected = "it must have at most 255 bytes, without a colon and control characters";
-                keep(named, "Authentication.Basic.Username", expected)?;
+                require(named, "Authentication.Basic.Username", expected)?;
                 let sendable = !has_controls(&password.0);
                 credential("Authentication.Basic.Password", password, sendable, "it must not have control characters")
             }
@@ -106,29 +106,29 @@ impl Authentication {
             }
             Self::OAuth2 { token_url, client_id, client_secret, scope } => {
                 self::token_url(token_url, allow_http)?;
-                let named = (1..=MAX_ID).contains(&client_id.len()) && is_text(client_id);
-                keep(named, "Authentication.OAuth2.ClientId", "it must be 1 to 255 characters of ASCII")?;
-                let sendable = !client_secret.0.is_empty() && is_text(&client_secret.0);
+                let named = (1..=MAX_ID).contains(&client_id.len()) && is_oauth_text(client_id);
+                require(named, "Authentication.OAuth2.ClientId", "it must be 1 to 255 characters of ASCII")?;
+                let sendable = !client_secret.0.is_empty() && is_oauth_text(&client_secret.0);
                 credential(
                     "Authentication.OAuth2.ClientSecret",
                     client_secret,
                     sendable,
                     "it must be ASCII, and not empty",
                 )?;
-                let asked = scope.as_ref().is_none_or(|scope| scope.len() <= MAX_SCOPE && is_text(scope));
-                keep(asked, "Authentication.OAuth2.Scope", "it must be at most 1024 characters of ASCII")
+                let asked = scope.as_ref().is_none_or(|scope| scope.len() <= MAX_SCOPE && is_oauth_text(scope));
+                require(asked, "Authentication.OAuth2.Scope", "it must be at most 1024 characters of ASCII")
             }
         }
     }
 }
 
 fn token_url(url: &str, allow_http: bool) -> Result<(), Violation> {
-    keep(url.len() <= MAX_URL, TOKEN_URL, "it must have at most 2048 bytes")?;
-    let endpoint =
-        Endpoint::parse(url).map_err(|bad: BadUrl| Violation::Part { field: TOKEN_URL, reason: bad.to_string() })?;
+    require(url.len() <= MAX_URL, TOKEN_URL_FIELD, "it must have at most 2048 bytes")?;
+    let endpoint = Endpoint::parse(url)
+        .map_err(|bad: BadUrl| Violation::InvalidPart { field: TOKEN_URL_FIELD, reason: bad.to_string() })?;
     let expected = "it is http, so the client's secret can be read in transit: use https, or allow http in the \
                     configuration";
-    keep(endpoint.https || allow_http, TOKEN_URL, expected)
+    require(endpoint.https || allow_http, TOKEN_URL_FIELD, expected)
 }
 
 /// Checks a secret. A refusal does not show it.
@@ -138,17 +138,17 @@ fn credential(
     sendable: bool,
     expected: &'static str,
 ) -> Result<(), Violation> {
-    secret.check().map_err(|reason| Violation::Part { field, reason: reason.to_owned() })?;
-    keep(secret.0.len() <= MAX_CREDENTIAL, field, "it must have at most 4096 bytes")?;
-    keep(sendable, field, expected)
+    secret.check().map_err(|reason| Violation::InvalidPart { field, reason: reason.to_owned() })?;
+    require(secret.0.len() <= MAX_CREDENTIAL, field, "it must have at most 4096 bytes")?;
+    require(sendable, field, expected)
 }
 
-fn keep(kept: bool, field: &'static str, expected: &str) -> Result<(), Violation> {
-    if kept { Ok(()) } else { Err(Violation::Part { field, reason: expected.to_owned() }) }
+fn require(kept: bool, field: &'static str, expected: &str) -> Result<(), Violation> {
+    if kept { Ok(()) } else { Err(Violation::InvalidPart { field, reason: expected.to_owned() }) }
 }
 
 /// Whether RFC 6749 allows the text as a client's id and secret.
-fn is_text(text: &str) -> bool {
+fn is_oauth_text(text: &str) -> bool {
     text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
@@ -207,10 +207,10 @@ mod tests {
         let url = "https://a.example/token";
         let there = oauth(url, "id", "s3cret");
         let mut again = oauth("https://a.example/other", "id", "…");
-        again.reveal(Some(&there));
+        again.restore_hidden(Some(&there));
         assert_eq!(again.secret(), there.secret());
         let mut other = read(json!({"Bearer": {"Token": "…"}}));
-        other.reveal(Some(&there));
+        other.restore_hidden(Some(&there));
         assert!(other.secret().is_hidden() && other.check(false).is_err());
     }
 

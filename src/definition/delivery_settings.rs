@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::authentication::Authentication;
-use super::hidden::{HIDDEN, HiddenText, RetainedText};
+use super::hidden::{HIDDEN_MARK, HiddenText, RetainedText};
 use super::order::MessageOrder;
 use super::rules::Violation;
 use super::tls::TlsSettings;
@@ -43,16 +43,16 @@ pub const MAX_TIMEOUT: u32 = 120;
 /// Max retries.
 pub const MAX_RETRIES: usize = 50;
 /// Max sum of all delays, in seconds: 30 days, as long as a dead letter would be kept.
-pub const MAX_WAITS: u32 = 30 * 86_400;
+pub const MAX_RETRY_DELAY_SUM: u32 = 30 * 86_400;
 /// Max headers.
 pub const MAX_HEADERS: usize = 20;
 /// Max length of a header name, in bytes.
 pub const MAX_HEADER_NAME: usize = 100;
 /// Max length of a header value, in bytes.
-pub const MAX_HEADER: usize = 4096;
+pub const MAX_HEADER_VALUE: usize = 4096;
 
 /// Headers that Outhook sets, or that belong to the connection.
-const RESERVED: [&str; 12] = [
+const RESERVED_HEADERS: [&str; 12] = [
     "expect",
     "host",
     "content-type",
@@ -82,20 +82,20 @@ impl DeliverySettings {
     }
 
     /// Replaces hidden values by the present ones, and returns which ones were replaced.
-    pub(in crate::definition) fn reveal(&mut self, before: Option<&DeliverySettings>) -> Vec<RetainedText> {
+    pub(in crate::definition) fn restore_hidden(&mut self, before: Option<&DeliverySettings>) -> Vec<RetainedText> {
         let mut kept = Vec::new();
         for (name, value) in &mut self.headers {
-            if value.reveal(before.and_then(|before| before.headers.get(name))) {
+            if value.restore_hidden(before.and_then(|before| before.headers.get(name))) {
                 kept.push(RetainedText::Header(name.clone()));
             }
         }
         if let Some(authentication) = &mut self.authentication
-            && authentication.reveal(before.and_then(|before| before.authentication.as_ref()))
+            && authentication.restore_hidden(before.and_then(|before| before.authentication.as_ref()))
         {
             kept.push(RetainedText::Credential(authentication.secret_mut().0));
         }
         if let Some(key) = self.tls.as_mut().and_then(|tls| tls.client_key.as_mut())
-            && key.reveal(before.and_then(|before| before.tls.as_ref()?.client_key.as_ref()))
+            && key.restore_hidden(before.and_then(|before| before.tls.as_ref()?.client_key.as_ref()))
         {
             kept.push(RetainedText::ClientKey);
         }
@@ -103,9 +103,9 @@ impl DeliverySettings {
     }
 
     /// The same settings with hidden values.
-    pub fn hidden(&self) -> Self {
+    pub fn with_hidden_values(&self) -> Self {
         let mut hidden = self.clone();
-        hidden.secrets_mut().for_each(|(_, secret)| HIDDEN.clone_into(&mut secret.0));
+        hidden.secrets_mut().for_each(|(_, secret)| HIDDEN_MARK.clone_into(&mut secret.0));
         hidden
     }
 
@@ -114,7 +114,7 @@ impl DeliverySettings {
     /// # Errors
     /// The first rule that the settings break.
     pub(in crate::definition) fn check(&self, allow_http: bool) -> Result<(), Violation> {
-        let handling = |field, value: String, expected| Err(Violation::Handling { field, value, expected });
+        let handling = |field, value: String, expected| Err(Violation::DeliverySetting { field, value, expected });
         if let Some(timeout) = self.timeout.filter(|timeout| !(1..=MAX_TIMEOUT).contains(timeout)) {
             return handling("Timeout", timeout.to_string(), "give seconds from 1 to 120");
         }
@@ -123,7 +123,7 @@ impl DeliverySettings {
                 return handling("RetrySchedule", format!("{} delays long", retry.len()), "at most 50 are allowed");
             }
             let sum = retry.iter().fold(0_u32, |sum, wait| sum.saturating_add(*wait));
-            if sum > MAX_WAITS {
+            if sum > MAX_RETRY_DELAY_SUM {
                 return handling(
                     "RetrySchedule",
                     format!("{sum} in total"),
@@ -135,15 +135,15 @@ impl DeliverySettings {
             return handling("Headers", format!("{} headers long", self.headers.len()), "at most 20 are allowed");
         }
         let mut names = HashSet::new();
-        if let Some(name) = self.headers.keys().find(|name| !names.insert(merged(name))) {
-            return Err(Violation::Twice { field: "Headers", value: name.clone() });
+        if let Some(name) = self.headers.keys().find(|name| !names.insert(normalized_header_name(name))) {
+            return Err(Violation::Duplicate { field: "Headers", value: name.clone() });
         }
         self.headers.iter().try_for_each(|(name, value)| header(name, value))?;
         if let Some(tls) = &self.tls {
-            tls.read()?;
+            tls.compile()?;
         }
         let Some(authentication) = &self.authentication else { return Ok(()) };
-        if let Some(name) = self.headers.keys().find(|name| merged(name) == "authorization") {
+        if let Some(name) = self.headers.keys().find(|name| normalized_header_name(name) == "authorization") {
             let expected = "Authentication sets it, so omit one of the two";
             return Err(Violation::Header { name: name.clone(), expected });
         }
@@ -154,17 +154,17 @@ impl DeliverySettings {
 /// A header's name as servers see it that pass headers on in variables, such as HTTP_WEBHOOK_ID (RFC 3875, 4.1.18).
 /// All characters except letters and digits are the same there, so a receiver that looks for the signed webhook-id
 /// could find webhook_id. Other names with an underscore, such as api_key, are left to receivers.
-fn merged(name: &str) -> String {
+fn normalized_header_name(name: &str) -> String {
     name.chars().map(|sign| if sign.is_ascii_alphanumeric() { sign.to_ascii_lowercase() } else { '-' }).collect()
 }
 
 fn header(name: &str, value: &HiddenText) -> Result<(), Violation> {
     let refused = |expected| Err(Violation::Header { name: name.to_owned(), expected });
-    let merged = merged(name);
+    let merged = normalized_header_name(name);
     if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
         return refused("it is not a valid header name");
     }
-    if RESERVED.contains(&&*merged) || RESERVED_PREFIXES.iter().any(|prefix| merged.starts_with(prefix)) {
+    if RESERVED_HEADERS.contains(&&*merged) || RESERVED_PREFIXES.iter().any(|prefix| merged.starts_with(prefix)) {
         return refused(
             "Outhook or the connection sets it, or some servers confuse it with a header that they set: they treat - \
              and _ as the same",
@@ -177,7 +177,7 @@ fn header(name: &str, value: &HiddenText) -> Result<(), Violation> {
         return refused(expected);
     }
     let HiddenText(value) = value;
-    if value.len() > MAX_HEADER || !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+    if value.len() > MAX_HEADER_VALUE || !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return refused("its value must be visible ASCII, at most 4096 bytes");
     }
     Ok(())
@@ -216,7 +216,7 @@ mod tests {
             ("x", "s3crét"),
             ("x", "sealed:v1:s3cret"),
             ("x", "${s3cret}"),
-            ("x", HIDDEN),
+            ("x", HIDDEN_MARK),
         ] {
             let error = headers(&[(name, value)]).check(false).unwrap_err().to_string();
             assert!(error.contains(&format!("{name:?}")) && !error.contains("s3cr"), "{error}");
@@ -241,16 +241,16 @@ mod tests {
         assert!(error.contains("\"AUTHORIZATION\"") && error.contains("omit one of the two"), "{error}");
         let one = DeliverySettings { authentication: bearer, ..headers(&[("X-Api-Key", "s3cret")]) };
         assert_eq!(one.check(false), Ok(()));
-        assert!(!serde_json::to_string(&one.hidden()).unwrap().contains("s3cret"));
+        assert!(!serde_json::to_string(&one.with_hidden_values()).unwrap().contains("s3cret"));
     }
 
     #[test]
     fn a_hidden_value_is_the_one_that_is_there() {
         let before = headers(&[("x", "one"), ("y", "two")]);
-        let mut after = headers(&[("x", HIDDEN), ("y", "three"), ("z", HIDDEN)]);
-        after.reveal(Some(&before));
-        assert_eq!(after, headers(&[("x", "one"), ("y", "three"), ("z", HIDDEN)]));
+        let mut after = headers(&[("x", HIDDEN_MARK), ("y", "three"), ("z", HIDDEN_MARK)]);
+        after.restore_hidden(Some(&before));
+        assert_eq!(after, headers(&[("x", "one"), ("y", "three"), ("z", HIDDEN_MARK)]));
         assert!(after.check(false).is_err());
-        assert_eq!(before.hidden(), headers(&[("x", HIDDEN), ("y", HIDDEN)]));
+        assert_eq!(before.with_hidden_values(), headers(&[("x", HIDDEN_MARK), ("y", HIDDEN_MARK)]));
     }
 }

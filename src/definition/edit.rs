@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::hidden::RetainedText;
 use super::kept;
-use super::rules::{self, EventSlots, Policy, Seen, Violation};
+use super::rules::{self, EventSlots, Policy, SeenFields, Violation};
 pub use super::shapes::{EventWanted, WebhookRequest};
 use super::{
     Client, DefinitionKey, DeliverySettings, Event, LogRecord, OldSecret, PendingDefinitions, Secret, Stamp, TokenKey,
@@ -19,7 +19,7 @@ pub struct RequestContext<'t> {
     pub policy: &'t Policy,
     pub stamp: &'t Stamp,
     /// Fields of a table that the stream has shown.
-    pub seen: &'t Seen<'t>,
+    pub seen_fields: &'t SeenFields<'t>,
     /// Fills its argument with random bytes, for ids and secrets.
     pub random: &'t dyn Fn(&mut [u8]),
 }
@@ -29,14 +29,14 @@ pub struct RequestContext<'t> {
 pub enum EditError {
     /// The definition does not exist, or belongs to another account. Both look the same to the caller.
     #[error("there is no {0}")]
-    NotFound(Missing),
+    NotFound(MissingDefinition),
     #[error(transparent)]
     Refused(#[from] Violation),
 }
 
 /// A definition that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Missing {
+pub enum MissingDefinition {
     Webhook(String),
     Event { webhook: String, event: String },
     Client(ClientId),
@@ -45,12 +45,12 @@ pub enum Missing {
 /// Result of a decision: the records that carry it out, and its outcome.
 pub type Decision<T> = Result<(Vec<LogRecord>, T), EditError>;
 
-impl fmt::Display for Missing {
+impl fmt::Display for MissingDefinition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Missing::Webhook(id) => write!(f, "webhook {id:?}"),
-            Missing::Event { webhook, event } => write!(f, "event {event:?} of webhook {webhook:?}"),
-            Missing::Client(id) => write!(f, "API client {id}"),
+            MissingDefinition::Webhook(id) => write!(f, "webhook {id:?}"),
+            MissingDefinition::Event { webhook, event } => write!(f, "event {event:?} of webhook {webhook:?}"),
+            MissingDefinition::Client(id) => write!(f, "API client {id}"),
         }
     }
 }
@@ -67,7 +67,7 @@ pub fn create_webhook(
     if wanted.enabled == Some(false) {
         return Err(Violation::NothingToDisable.into());
     }
-    rules::no_secret(wanted.secret.as_ref(), None)?;
+    rules::check_secret_not_chosen(wanted.secret.as_ref(), None)?;
     let missing = |field| Violation::Missing { field };
     let webhook = Webhook {
         id: unused_id(terms.random, WebhookId::from_random, |id| draft.webhook(id).is_none()),
@@ -78,7 +78,7 @@ pub fn create_webhook(
         call_throttling: call_throttling(wanted, terms)?.flatten(),
         secret: Secret::from_random(random_bytes(terms.random)),
         old_secret: None,
-        handling: handling(wanted, &DeliverySettings::default()).0,
+        handling: merge_delivery_settings(wanted, &DeliverySettings::default()).0,
         enabled: true,
         stopped: None,
         version: 1,
@@ -89,7 +89,7 @@ pub fn create_webhook(
     rules::destinations(&webhook, terms.policy)?;
     rules::unique_name(&webhook, draft)?;
     terms.policy.limits.check(draft, terms.account, None, Usage::of_webhook(&webhook))?;
-    Ok((vec![fitting(LogRecord::webhook(&webhook))?], webhook))
+    Ok((vec![check_record_size(LogRecord::webhook(&webhook))?], webhook))
 }
 
 /// Changes the given fields of a webhook. Enabled sets the status of all of its events.
@@ -103,11 +103,11 @@ pub fn change_webhook(
     terms: &RequestContext<'_>,
 ) -> Decision<Webhook> {
     let before = webhook(draft, id, terms.account)?;
-    rules::no_secret(wanted.secret.as_ref(), Some(&before.secret))?;
+    rules::check_secret_not_chosen(wanted.secret.as_ref(), Some(&before.secret))?;
     if *wanted == (WebhookRequest { secret: wanted.secret.clone(), ..WebhookRequest::default() }) {
-        return Err(Violation::NothingGiven { keys: WebhookRequest::keys() }.into());
+        return Err(Violation::NoChanges { keys: WebhookRequest::keys() }.into());
     }
-    let (handling, kept) = handling(wanted, &before.handling);
+    let (handling, kept) = merge_delivery_settings(wanted, &before.handling);
     let mut webhook = Webhook { handling, ..before.clone() };
     set(&mut webhook.name, &wanted.name);
     set(&mut webhook.urls, &wanted.outgoing_urls);
@@ -126,7 +126,7 @@ pub fn change_webhook(
     rules::unique_name(&webhook, draft)?;
     terms.policy.limits.check(draft, terms.account, Some(Usage::of_webhook(before)), Usage::of_webhook(&webhook))?;
     terms.stamp.touch(&mut webhook.version, &mut webhook.modified);
-    let mut records = vec![fitting(LogRecord::webhook(&webhook))?];
+    let mut records = vec![check_record_size(LogRecord::webhook(&webhook))?];
     for event in draft.events_of(webhook.id) {
         if let Some(enabled) = wanted.enabled.filter(|enabled| *enabled != event.enabled) {
             let mut event = Event { enabled, ..event.clone() };
@@ -140,7 +140,7 @@ pub fn change_webhook(
 /// Disables a webhook, and with it all of its events, because a receiver answered that it wants no more calls.
 /// `cause` is the reason to show. Returns no records if the webhook is disabled, deleted, or changed since `version`:
 /// then the answer was not about its current definition.
-pub fn stop_webhook(
+pub fn disable_webhook(
     draft: &PendingDefinitions<'_>,
     id: WebhookId,
     version: u32,
@@ -179,7 +179,7 @@ pub fn regenerate_secret(
 ) -> Decision<Webhook> {
     let mut webhook = webhook(draft, id, terms.account)?.clone();
     if until.is_some() && webhook.old_secret.as_ref().is_some_and(|old| now < old.until) {
-        return Err(Violation::OldSecretStillGood.into());
+        return Err(Violation::OldSecretStillValid.into());
     }
     let old = std::mem::replace(&mut webhook.secret, Secret::from_random(random_bytes(terms.random)));
     webhook.old_secret = until.map(|until| OldSecret { secret: old, until });
@@ -199,10 +199,10 @@ pub fn create_event(
 ) -> Decision<Event> {
     let webhook = webhook(draft, in_webhook, terms.account)?.id;
     let id = unused_id(terms.random, EventId::from_random, |id| draft.event(id).is_none());
-    let event = checked(draft, wanted_event(id, webhook, wanted, terms.stamp)?, None, terms)?;
+    let event = check_event(draft, build_event(id, webhook, wanted, terms.stamp)?, None, terms)?;
     terms.policy.limits.check_events_of_webhook(draft.events_of(webhook).count())?;
     terms.policy.limits.check(draft, terms.account, None, Usage::of_event(&event))?;
-    Ok((vec![fitting(LogRecord::event(&event))?], event))
+    Ok((vec![check_record_size(LogRecord::event(&event))?], event))
 }
 
 /// Replaces an event. Only its id, its webhook and its creation stamp stay.
@@ -216,12 +216,12 @@ pub fn replace_event(
     terms: &RequestContext<'_>,
 ) -> Decision<Event> {
     let before = event(draft, (in_webhook, id), terms.account)?;
-    let mut after = wanted_event(before.id, before.webhook, wanted, &before.created)?;
+    let mut after = build_event(before.id, before.webhook, wanted, &before.created)?;
     after.version = before.version;
     terms.stamp.touch(&mut after.version, &mut after.modified);
-    let after = checked(draft, after, Some(before), terms)?;
+    let after = check_event(draft, after, Some(before), terms)?;
     terms.policy.limits.check(draft, terms.account, Some(Usage::of_event(before)), Usage::of_event(&after))?;
-    Ok((vec![fitting(LogRecord::event(&after))?], after))
+    Ok((vec![check_record_size(LogRecord::event(&after))?], after))
 }
 
 /// Deletes an event.
@@ -256,7 +256,7 @@ pub fn create_client(
 /// # Errors
 /// The client does not exist.
 pub fn revoke_client(draft: &PendingDefinitions<'_>, id: ClientId) -> Decision<Client> {
-    let client = draft.client(id).ok_or(EditError::NotFound(Missing::Client(id)))?;
+    let client = draft.client(id).ok_or(EditError::NotFound(MissingDefinition::Client(id)))?;
     Ok((vec![LogRecord::deletion(DefinitionKey::Client(id))], client.clone()))
 }
 
@@ -264,12 +264,7 @@ pub fn revoke_client(draft: &PendingDefinitions<'_>, id: ClientId) -> Decision<C
 ///
 /// # Errors
 /// The first rule that the event alone breaks.
-pub fn wanted_event(
-    id: EventId,
-    webhook: WebhookId,
-    wanted: &EventWanted,
-    created: &Stamp,
-) -> Result<Event, Violation> {
+pub fn build_event(id: EventId, webhook: WebhookId, wanted: &EventWanted, created: &Stamp) -> Result<Event, Violation> {
     let missing = |field| Violation::Missing { field };
     let event_type = wanted.event_type.as_deref().ok_or(missing("EventType"))?;
     let operation = rules::operation(event_type)?;
@@ -298,7 +293,7 @@ pub fn wanted_event(
 /// The webhook does not exist or belongs to another account.
 pub fn webhook<'d>(draft: &'d PendingDefinitions<'_>, id: &str, account: &AccountId) -> Result<&'d Webhook, EditError> {
     let found = id.parse().ok().and_then(|id| draft.webhook(id)).filter(|webhook| webhook.account == *account);
-    found.ok_or_else(|| EditError::NotFound(Missing::Webhook(id.to_owned())))
+    found.ok_or_else(|| EditError::NotFound(MissingDefinition::Webhook(id.to_owned())))
 }
 
 /// Finds an event of a webhook of an account.
@@ -312,14 +307,17 @@ pub fn event<'d>(
 ) -> Result<&'d Event, EditError> {
     let of = webhook(draft, of, account)?.id;
     let found = id.parse().ok().and_then(|id| draft.event(id)).filter(|event| event.webhook == of);
-    found.ok_or_else(|| EditError::NotFound(Missing::Event { webhook: of.to_string(), event: id.to_owned() }))
+    found.ok_or_else(|| EditError::NotFound(MissingDefinition::Event { webhook: of.to_string(), event: id.to_owned() }))
 }
 
 /// Merges the delivery settings of a request into the present ones. Also returns the secrets that stay because the
 /// request does not give them.
-fn handling(wanted: &WebhookRequest, before: &DeliverySettings) -> (DeliverySettings, Vec<RetainedText>) {
-    let mut handling = DeliverySettings::from(wanted.settings_over(before.hidden().into()));
-    let kept = handling.reveal(Some(before));
+fn merge_delivery_settings(
+    wanted: &WebhookRequest,
+    before: &DeliverySettings,
+) -> (DeliverySettings, Vec<RetainedText>) {
+    let mut handling = DeliverySettings::from(wanted.settings_over(before.with_hidden_values().into()));
+    let kept = handling.restore_hidden(Some(before));
     (handling, kept)
 }
 
@@ -328,7 +326,7 @@ fn call_throttling(wanted: &WebhookRequest, terms: &RequestContext<'_>) -> Resul
 }
 
 /// Checks that a record is small enough for Kafka. Characters that JSON escapes take several bytes in it.
-fn fitting(record: LogRecord) -> Result<LogRecord, Violation> {
+fn check_record_size(record: LogRecord) -> Result<LogRecord, Violation> {
     let bytes = record.value.as_ref().map_or(0, Vec::len);
     if bytes > rules::MAX_RECORD { Err(Violation::TooLarge { bytes }) } else { Ok(record) }
 }
@@ -342,7 +340,7 @@ pub fn known_names(
     draft: &PendingDefinitions<'_>,
     (event, before): (&Event, Option<&Event>),
     account: &AccountId,
-    (policy, seen): (&Policy, &Seen<'_>),
+    (policy, seen): (&Policy, &SeenFields<'_>),
 ) -> Result<(), Violation> {
     match draft.table(TableId::of(account, &event.object_name)) {
         Some(table) => rules::known_fields(event, before, table, seen),
@@ -351,21 +349,21 @@ pub fn known_names(
 }
 
 /// Checks an event against its table and against the other events on it.
-fn checked(
+fn check_event(
     draft: &PendingDefinitions<'_>,
     event: Event,
     before: Option<&Event>,
     terms: &RequestContext<'_>,
 ) -> Result<Event, Violation> {
-    known_names(draft, (&event, before), terms.account, (terms.policy, terms.seen))?;
+    known_names(draft, (&event, before), terms.account, (terms.policy, terms.seen_fields))?;
     let mut slots = EventSlots::default();
     for other in draft.events_of(event.webhook) {
         if other.id != event.id && other.object_name == event.object_name {
             // Conflicts among existing events are not this event's problem.
-            let _ = slots.take(other);
+            let _ = slots.claim(other);
         }
     }
-    slots.take(&event)?;
+    slots.claim(&event)?;
     Ok(event)
 }
 

@@ -11,7 +11,7 @@ use super::CompiledTls;
 
 /// Characters that a path or query may not contain unencoded (RFC 3986, 3.3 and 3.4). They are sent percent-encoded,
 /// as UTF-8. A `%` is not among them, because it starts an existing encoding.
-const UNSENDABLE: &AsciiSet =
+const PERCENT_ENCODED: &AsciiSet =
     &CONTROLS.add(b'"').add(b'<').add(b'>').add(b'[').add(b']').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
 
 /// Destination of calls: an http or https URL with a host, and without user info and fragment.
@@ -28,7 +28,7 @@ pub struct Endpoint {
     pub tls: Option<Arc<CompiledTls>>,
     /// Endpoints with the same value share connections. It is the URL, followed by `#` and the fingerprint of the
     /// webhook's own TLS, if any. URLs of endpoints do not contain a `#`.
-    pub lane: Arc<str>,
+    pub lane_key: Arc<str>,
 }
 
 /// Why a text is not an outgoing URL.
@@ -48,7 +48,7 @@ impl Endpoint {
         if url.contains('#') {
             return Err(bad("a fragment (#…) is never sent; remove it"));
         }
-        let uri = sendable(url).map_err(|reason| BadUrl { url: without_user_info(url), reason })?;
+        let uri = parse_sendable(url).map_err(|reason| BadUrl { url: without_user_info(url), reason })?;
         let https = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
@@ -84,7 +84,7 @@ impl Endpoint {
             return Err(bad("its port is not a number from 1 to 65535"));
         }
         let url: Arc<str> = url.into();
-        Ok(Endpoint { lane: url.clone(), url, host: host.into(), https, port, tls: None, uri })
+        Ok(Endpoint { lane_key: url.clone(), url, host: host.into(), https, port, tls: None, uri })
     }
 
     /// Scheme, host and port, as in logs and dead letters.
@@ -105,7 +105,7 @@ impl Endpoint {
     /// The same endpoint with a webhook's own TLS. Endpoints with different TLS share no connection: a connection
     /// that was opened with the other TLS trusts other authorities, or identifies itself as another webhook.
     pub fn with_tls(mut self, tls: Option<Arc<CompiledTls>>) -> Endpoint {
-        self.lane = match &tls {
+        self.lane_key = match &tls {
             Some(tls) => format!("{}#{}", self.url, tls.fingerprint).into(),
             None => self.url.clone(),
         };
@@ -114,7 +114,7 @@ impl Endpoint {
 }
 
 /// The URL as sent.
-fn sendable(url: &str) -> Result<Uri, Cow<'static, str>> {
+fn parse_sendable(url: &str) -> Result<Uri, Cow<'static, str>> {
     if url.contains(['\r', '\n']) {
         return Err("it has a line break; remove it, or write %0A if it is intended".into());
     }
@@ -135,17 +135,17 @@ fn sendable(url: &str) -> Result<Uri, Cow<'static, str>> {
     if let Some(other) = origin.chars().find(|character| !character.is_ascii()) {
         return Err(format!("its host has {other:?}; write the host in punycode, as xn--…").into());
     }
-    if let Some(wrong) = wrong_encoding(target) {
+    if let Some(wrong) = find_invalid_encoding(target) {
         return Err(format!("it has {wrong:?}; write two hexadecimal digits after a %, and %25 for a literal %").into());
     }
-    let encoded = utf8_percent_encode(target, UNSENDABLE);
+    let encoded = utf8_percent_encode(target, PERCENT_ENCODED);
     // A URL without a path is the same as with the path `/`.
     let slash = if target.starts_with('?') { "/" } else { "" };
     format!("{origin}{slash}{encoded}").parse().map_err(|_| "it has characters or a form that a URL can't have".into())
 }
 
 /// The first `%` that does not encode a byte, with the characters behind it.
-fn wrong_encoding(text: &str) -> Option<String> {
+fn find_invalid_encoding(text: &str) -> Option<String> {
     text.match_indices('%')
         .map(|(at, _)| text[at..].chars().take(3).collect::<String>())
         .find(|encoded| encoded.len() != 3 || !encoded[1..].bytes().all(|digit| digit.is_ascii_hexdigit()))

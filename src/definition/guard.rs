@@ -11,44 +11,44 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// Decides which addresses may be dialled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Guard {
+pub struct AddressGuard {
     allowed: Vec<IpNet>,
     denied: Vec<IpNet>,
 }
 
 /// Why an address may not be dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum AddressRefused {
     #[error("{address} is {kind}; to allow it, add its network to delivery.allow_addresses")]
     NotPublic { address: IpAddr, kind: &'static str },
     #[error("{address} is in {network}, which delivery.deny_addresses names")]
     Denied { address: IpAddr, network: IpNet },
 }
 
-impl Refused {
+impl AddressRefused {
     pub fn address(&self) -> IpAddr {
         match self {
-            Refused::NotPublic { address, .. } | Refused::Denied { address, .. } => *address,
+            AddressRefused::NotPublic { address, .. } | AddressRefused::Denied { address, .. } => *address,
         }
     }
 
     /// The kind of the address, without the networks that the configuration names.
     pub fn kind(&self) -> &'static str {
         match self {
-            Refused::NotPublic { kind, .. } => kind,
-            Refused::Denied { .. } => "an address that this installation denies",
+            AddressRefused::NotPublic { kind, .. } => kind,
+            AddressRefused::Denied { .. } => "an address that this installation denies",
         }
     }
 }
 
-impl Guard {
+impl AddressGuard {
     /// `allowed` networks may be dialled whatever their kind, except those in `denied`.
     pub fn new(allowed: Vec<IpNet>, denied: Vec<IpNet>) -> Self {
         Self { allowed, denied }
     }
 
     /// A guard that lets any address pass, for code that dials nothing.
-    pub fn open() -> Self {
+    pub fn allow_all() -> Self {
         Self::new(vec![Ipv4Net::default().into(), Ipv6Net::default().into()], Vec::new())
     }
 
@@ -57,8 +57,8 @@ impl Guard {
     ///
     /// # Errors
     /// None of its possible addresses may be dialled.
-    pub fn check_host(&self, host: &str) -> Result<(), Refused> {
-        let meant = match address_in(host) {
+    pub fn check_host(&self, host: &str) -> Result<(), AddressRefused> {
+        let meant = match host_address(host) {
             Some(address) => vec![address],
             None if is_local(host) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             None => return Ok(()),
@@ -72,11 +72,11 @@ impl Guard {
 
     /// # Errors
     /// The address is in a denied network, or it is not public and not in an allowed network.
-    pub fn check(&self, address: IpAddr) -> Result<(), Refused> {
-        let meant = meant(address);
+    pub fn check(&self, address: IpAddr) -> Result<(), AddressRefused> {
+        let meant = effective_address(address);
         let contains = |network: &&IpNet| network.contains(&meant) || network.contains(&address);
         if let Some(network) = self.denied.iter().find(contains) {
-            return Err(Refused::Denied { address, network: *network });
+            return Err(AddressRefused::Denied { address, network: *network });
         }
         if self.allowed.iter().any(|network| contains(&network)) {
             return Ok(());
@@ -85,28 +85,28 @@ impl Guard {
             IpAddr::V4(v4) => kind_of_v4(v4),
             IpAddr::V6(v6) => kind_of_v6(v6),
         };
-        kind.map_or(Ok(()), |kind| Err(Refused::NotPublic { address, kind }))
+        kind.map_or(Ok(()), |kind| Err(AddressRefused::NotPublic { address, kind }))
     }
 }
 
 /// The address that a URL's host is, in any notation that the system's resolver accepts.
-pub fn address_in(host: &str) -> Option<IpAddr> {
+pub fn host_address(host: &str) -> Option<IpAddr> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let bare = bare.strip_suffix('.').unwrap_or(bare);
-    bare.parse().ok().or_else(|| number(bare).map(IpAddr::V4))
+    bare.parse().ok().or_else(|| parse_ipv4(bare).map(IpAddr::V4))
 }
 
 /// Whether a user who knows a URL's host may see its address: the address is public, or the host itself is the
 /// address or a name of this machine.
-pub fn is_known(host: &str, address: IpAddr) -> bool {
-    let says = address_in(host).is_some_and(|said| said.to_canonical() == address.to_canonical());
-    says || is_local(host) && address.to_canonical().is_loopback() || Guard::default().check(address).is_ok()
+pub fn may_show_address(host: &str, address: IpAddr) -> bool {
+    let says = host_address(host).is_some_and(|said| said.to_canonical() == address.to_canonical());
+    says || is_local(host) && address.to_canonical().is_loopback() || AddressGuard::default().check(address).is_ok()
 }
 
 /// Parses an IPv4 address as inet_aton(3) does: one to four numbers, decimal, octal or hexadecimal. The last one
 /// fills the remaining bytes.
-fn number(text: &str) -> Option<Ipv4Addr> {
-    let parts: Vec<u32> = text.split('.').map(part).collect::<Option<_>>()?;
+fn parse_ipv4(text: &str) -> Option<Ipv4Addr> {
+    let parts: Vec<u32> = text.split('.').map(parse_ipv4_part).collect::<Option<_>>()?;
     let (last, bytes) = parts.split_last().filter(|(_, bytes)| bytes.len() < 4)?;
     let left = 8 * (4 - bytes.len() as u32);
     if left < 32 && *last >= 1 << left || bytes.iter().any(|byte| *byte > 255) {
@@ -116,7 +116,7 @@ fn number(text: &str) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(high | last))
 }
 
-fn part(text: &str) -> Option<u32> {
+fn parse_ipv4_part(text: &str) -> Option<u32> {
     let (digits, radix) = match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
         None if text.starts_with('0') => (text, 8),
@@ -136,7 +136,7 @@ fn is_local(host: &str) -> bool {
 
 /// The IPv4 address that an IPv6 address leads to if it is mapped (RFC 4291) or behind NAT64 (RFC 6052), through
 /// which an IPv6-only network reaches public IPv4. Any other address is returned as it is.
-fn meant(address: IpAddr) -> IpAddr {
+fn effective_address(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) if NAT64.contains(&v6) => {
             let [.., a, b, c, d] = v6.octets();
@@ -148,7 +148,7 @@ fn meant(address: IpAddr) -> IpAddr {
 
 /// Networks that are not public in IPv4. Cloud metadata services are in link-local or shared networks or in
 /// 192.0.0.0/24, except Azure's, which has a public address.
-const V4: [(Ipv4Net, &str); 17] = [
+const NON_PUBLIC_V4: [(Ipv4Net, &str); 17] = [
     (v4([0, 0, 0, 0], 8), "an address of this network"),
     (v4([10, 0, 0, 0], 8), "a private address"),
     (v4([100, 64, 0, 0], 10), "a shared (carrier-grade NAT) address"),
@@ -170,7 +170,7 @@ const V4: [(Ipv4Net, &str); 17] = [
 
 /// Networks that are not public in IPv6. The first one that contains the address names the kind. Outside 2000::/3
 /// nothing is public.
-const V6: [(Ipv6Net, &str); 16] = [
+const NON_PUBLIC_V6: [(Ipv6Net, &str); 16] = [
     (v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "the unspecified address"),
     (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "the loopback address"),
     (v6([0, 0, 0, 0, 0, 0, 0, 0], 96), "an IPv4-compatible address"),
@@ -193,11 +193,11 @@ const PUBLIC_V6: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
 
 fn kind_of_v4(address: Ipv4Addr) -> Option<&'static str> {
-    V4.iter().find(|(network, _)| network.contains(&address)).map(|(_, kind)| *kind)
+    NON_PUBLIC_V4.iter().find(|(network, _)| network.contains(&address)).map(|(_, kind)| *kind)
 }
 
 fn kind_of_v6(address: Ipv6Addr) -> Option<&'static str> {
-    match V6.iter().find(|(network, _)| network.contains(&address)) {
+    match NON_PUBLIC_V6.iter().find(|(network, _)| network.contains(&address)) {
         Some((_, kind)) => Some(kind),
         None if PUBLIC_V6.contains(&address) => None,
         None => Some("a reserved address"),

@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 pub struct HiddenText(pub String);
 
 /// Shown in place of such a text. Sent back, it keeps the present text.
-pub const HIDDEN: &str = "…";
+pub const HIDDEN_MARK: &str = "…";
 
 impl HiddenText {
     pub fn is_hidden(&self) -> bool {
-        self.0 == HIDDEN
+        self.0 == HIDDEN_MARK
     }
 
     /// Replaces a hidden text by the present one. True if that was done.
-    pub fn reveal(&mut self, there: Option<&HiddenText>) -> bool {
+    pub fn restore_hidden(&mut self, there: Option<&HiddenText>) -> bool {
         match there.filter(|_| self.is_hidden()) {
             Some(there) => {
                 self.clone_from(there);
@@ -45,7 +45,7 @@ impl HiddenText {
 
 impl fmt::Debug for HiddenText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(HIDDEN)
+        f.write_str(HIDDEN_MARK)
     }
 }
 

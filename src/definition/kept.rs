@@ -10,7 +10,7 @@
 
 use std::collections::HashSet;
 
-use super::authentication::TOKEN_URL;
+use super::authentication::TOKEN_URL_FIELD;
 use super::hidden::RetainedText;
 use super::rules::Violation;
 use super::{Authentication, Endpoint, Webhook};
@@ -20,8 +20,9 @@ use super::{Authentication, Endpoint, Webhook};
 /// # Errors
 /// [`Violation::KeptSecret`].
 pub(super) fn check(kept: &[RetainedText], before: &Webhook, after: &Webhook) -> Result<(), Violation> {
-    let refused =
-        |secret: &RetainedText, field, origin| Err(Violation::KeptSecret { secret: secret.name(), field, origin });
+    let refused = |secret: &RetainedText, field, origin| {
+        Err(Violation::RetainedSecretToNewOrigin { secret: secret.name(), field, origin })
+    };
     if let (Some(secret), Some(origin)) = (kept.first(), new_origin(urls(before), urls(after))) {
         return refused(secret, "OutgoingUrls", origin);
     }
@@ -29,7 +30,7 @@ pub(super) fn check(kept: &[RetainedText], before: &Webhook, after: &Webhook) ->
         kept.iter().find(|secret| secret.is_for_tokens()),
         new_origin(token_url(before).into_iter(), token_url(after).into_iter()),
     ) {
-        return refused(secret, TOKEN_URL, origin);
+        return refused(secret, TOKEN_URL_FIELD, origin);
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
 /// Prefix of a sealed text. The id of its key follows, then the base64 of nonce, ciphertext and tag.
-const SEALED: &str = "sealed:v1:";
+const SEALED_PREFIX: &str = "sealed:v1:";
 
 /// The keys that seal and open secrets. Without keys, secrets are stored as they are. Its `Debug` output shows only
 /// the keys' ids.
@@ -39,11 +39,11 @@ pub struct BadKey {
 
 /// A sealed secret that can't be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CannotOpen {
+pub enum OpenError {
     #[error("its secret is sealed with key {0}, which definitions.secret_keys does not hold")]
-    NoKey(String),
+    UnknownKey(String),
     #[error("its sealed secret was changed, or copied from another record")]
-    Broken,
+    Corrupt,
 }
 
 impl Keyring {
@@ -59,24 +59,24 @@ impl Keyring {
         let mut sealed = text.as_bytes().to_vec();
         key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(record), &mut sealed)
             .expect("a secret is far shorter than what AES-GCM can seal");
-        format!("{SEALED}{id}:{}", STANDARD.encode([&nonce[..], &sealed].concat()))
+        format!("{SEALED_PREFIX}{id}:{}", STANDARD.encode([&nonce[..], &sealed].concat()))
     }
 
     /// Opens a text that was sealed for the record with this name. A text that is not sealed is returned as it is.
     ///
     /// # Errors
     /// Its key is not in the keyring, or the sealed text was changed or belongs to another record.
-    pub fn open(&self, record: &str, text: String) -> Result<String, CannotOpen> {
-        let Some(rest) = text.strip_prefix(SEALED) else { return Ok(text) };
-        let (id, body) = rest.split_once(':').ok_or(CannotOpen::Broken)?;
+    pub fn open(&self, record: &str, text: String) -> Result<String, OpenError> {
+        let Some(rest) = text.strip_prefix(SEALED_PREFIX) else { return Ok(text) };
+        let (id, body) = rest.split_once(':').ok_or(OpenError::Corrupt)?;
         let Some(SealingKey { key, .. }) = self.keys.iter().find(|key| key.id == id) else {
-            return Err(CannotOpen::NoKey(id.to_owned()));
+            return Err(OpenError::UnknownKey(id.to_owned()));
         };
-        let mut body = STANDARD.decode(body).map_err(|_| CannotOpen::Broken)?;
-        let (nonce, sealed) = body.split_at_mut_checked(NONCE_LEN).ok_or(CannotOpen::Broken)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| CannotOpen::Broken)?;
-        let opened = key.open_in_place(nonce, Aad::from(record), sealed).map_err(|_| CannotOpen::Broken)?;
-        String::from_utf8(opened.to_vec()).map_err(|_| CannotOpen::Broken)
+        let mut body = STANDARD.decode(body).map_err(|_| OpenError::Corrupt)?;
+        let (nonce, sealed) = body.split_at_mut_checked(NONCE_LEN).ok_or(OpenError::Corrupt)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| OpenError::Corrupt)?;
+        let opened = key.open_in_place(nonce, Aad::from(record), sealed).map_err(|_| OpenError::Corrupt)?;
+        String::from_utf8(opened.to_vec()).map_err(|_| OpenError::Corrupt)
     }
 }
 
@@ -131,14 +131,14 @@ mod tests {
             assert_eq!(both.open("webhook/abc123", sealed.clone()).unwrap(), "whsec_x");
         }
         assert_eq!(new.open("webhook/abc123", by_new).unwrap(), "whsec_x");
-        assert!(matches!(new.open("webhook/abc123", by_old), Err(CannotOpen::NoKey(_))));
+        assert!(matches!(new.open("webhook/abc123", by_old), Err(OpenError::UnknownKey(_))));
     }
 
     #[test]
     fn a_sealed_secret_that_is_changed_or_moved_does_not_open() {
         let keyring = keyring(&[1]);
         let sealed = seal(&keyring, "webhook/abc123", "whsec_x");
-        assert_eq!(keyring.open("webhook/other1", sealed.clone()), Err(CannotOpen::Broken));
+        assert_eq!(keyring.open("webhook/other1", sealed.clone()), Err(OpenError::Corrupt));
         for broken in [sealed.replace("v1:", "v1:0"), format!("{sealed}A"), sealed[..sealed.len() - 8].to_owned()] {
             assert!(keyring.open("webhook/abc123", broken.clone()).is_err(), "{broken}");
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Changes, Client, DefinitionKey, Definitions, Event, LogRecord, Table, TokenKey, Usage, Webhook};
+use super::{Client, DefinitionChanges, DefinitionKey, Definitions, Event, LogRecord, Table, TokenKey, Usage, Webhook};
 use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
 
 /// The committed definitions with drafted records over them. A write decides on these if it shares a transaction with
@@ -11,12 +11,12 @@ pub struct PendingDefinitions<'d> {
     committed: &'d Definitions,
     drafted: Definitions,
     /// The keys that the draft decides, deletions included: a touched key is as in `drafted`.
-    touched: BTreeSet<DefinitionKey>,
+    draft_keys: BTreeSet<DefinitionKey>,
 }
 
 impl<'d> PendingDefinitions<'d> {
-    pub fn on(committed: &'d Definitions) -> Self {
-        Self { committed, drafted: Definitions::default(), touched: BTreeSet::new() }
+    pub fn new(committed: &'d Definitions) -> Self {
+        Self { committed, drafted: Definitions::default(), draft_keys: BTreeSet::new() }
     }
 
     /// The definitions without the draft.
@@ -25,17 +25,17 @@ impl<'d> PendingDefinitions<'d> {
     }
 
     /// Adds records to the draft.
-    pub fn put(&mut self, records: &[LogRecord]) {
+    pub fn add(&mut self, records: &[LogRecord]) {
         for record in records {
             let (key, value) = (record.key.to_string(), record.value.as_deref());
             // This program can read the records that it has made.
-            let _ = self.drafted.apply(key.as_bytes(), value, &mut Changes::default());
-            self.touched.insert(record.key);
+            let _ = self.drafted.apply(key.as_bytes(), value, &mut DefinitionChanges::default());
+            self.draft_keys.insert(record.key);
         }
     }
 
     /// Whether the definitions already match all of these records.
-    pub fn holds(&self, records: &[LogRecord]) -> bool {
+    pub fn already_match(&self, records: &[LogRecord]) -> bool {
         records.iter().all(|record| self.record(record.key) == *record)
     }
 
@@ -51,47 +51,50 @@ impl<'d> PendingDefinitions<'d> {
     }
 
     /// The definitions in which a key is looked up.
-    fn side(&self, key: DefinitionKey) -> &Definitions {
-        if self.touched.contains(&key) { &self.drafted } else { self.committed }
+    fn definitions_for(&self, key: DefinitionKey) -> &Definitions {
+        if self.draft_keys.contains(&key) { &self.drafted } else { self.committed }
     }
 
     pub fn webhook(&self, id: WebhookId) -> Option<&Webhook> {
-        self.side(DefinitionKey::Webhook(id)).webhook(id)
+        self.definitions_for(DefinitionKey::Webhook(id)).webhook(id)
     }
 
     pub fn event(&self, id: EventId) -> Option<&Event> {
-        self.side(DefinitionKey::Event(id)).event(id)
+        self.definitions_for(DefinitionKey::Event(id)).event(id)
     }
 
     pub fn table(&self, id: TableId) -> Option<&Table> {
-        self.side(DefinitionKey::Table(id)).table_with_id(id)
+        self.definitions_for(DefinitionKey::Table(id)).table_with_id(id)
     }
 
     pub fn client(&self, id: ClientId) -> Option<&Client> {
-        self.side(DefinitionKey::Client(id)).client(id)
+        self.definitions_for(DefinitionKey::Client(id)).client(id)
     }
 
     pub fn token_key(&self) -> Option<&TokenKey> {
-        self.side(DefinitionKey::TokenKey).token_key()
+        self.definitions_for(DefinitionKey::TokenKey).token_key()
     }
 
     /// The webhooks of an account with this name.
-    pub fn named(&self, account: &AccountId, name: &str) -> impl Iterator<Item = &Webhook> {
-        let committed =
-            self.committed.named(account, name).filter(|webhook| !self.touches(DefinitionKey::Webhook(webhook.id)));
-        committed.chain(self.drafted.named(account, name))
+    pub fn webhooks_named(&self, account: &AccountId, name: &str) -> impl Iterator<Item = &Webhook> {
+        let committed = self
+            .committed
+            .webhooks_named(account, name)
+            .filter(|webhook| !self.is_drafted(DefinitionKey::Webhook(webhook.id)));
+        committed.chain(self.drafted.webhooks_named(account, name))
     }
 
     /// A webhook's events.
     pub fn events_of(&self, webhook: WebhookId) -> impl Iterator<Item = &Event> {
-        let committed = self.committed.events_of(webhook).filter(|event| !self.touches(DefinitionKey::Event(event.id)));
+        let committed =
+            self.committed.events_of(webhook).filter(|event| !self.is_drafted(DefinitionKey::Event(event.id)));
         committed.chain(self.drafted.events_of(webhook))
     }
 
     /// Usage of an account.
     pub fn usage(&self, account: &AccountId) -> Usage {
         let added_to = |usage: Usage, side: &Definitions| {
-            self.touched.iter().fold(usage, |usage, key| usage + self.usage_of(*key, side, account))
+            self.draft_keys.iter().fold(usage, |usage, key| usage + self.usage_of(*key, side, account))
         };
         let replaced = added_to(Usage::default(), self.committed);
         added_to(self.committed.usage(account), &self.drafted) - replaced
@@ -112,8 +115,8 @@ impl<'d> PendingDefinitions<'d> {
         usage.unwrap_or_default()
     }
 
-    fn touches(&self, key: DefinitionKey) -> bool {
-        self.touched.contains(&key)
+    fn is_drafted(&self, key: DefinitionKey) -> bool {
+        self.draft_keys.contains(&key)
     }
 }
 
@@ -124,7 +127,7 @@ mod tests {
     use crate::vocabulary::Operation;
 
     fn names(draft: &PendingDefinitions<'_>, name: &str) -> Vec<String> {
-        draft.named(&"acme".into(), name).map(|webhook| webhook.id.to_string()).collect()
+        draft.webhooks_named(&"acme".into(), name).map(|webhook| webhook.id.to_string()).collect()
     }
 
     #[test]
@@ -133,28 +136,28 @@ mod tests {
         let insert = event("event1", "hook01", Operation::Insert, "T", &[]);
         for record in [LogRecord::webhook(&webhook("hook01", "A")), LogRecord::event(&insert)] {
             let key = record.key.to_string();
-            committed.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
+            committed.apply(key.as_bytes(), record.value.as_deref(), &mut DefinitionChanges::default()).unwrap();
         }
-        let mut draft = PendingDefinitions::on(&committed);
+        let mut draft = PendingDefinitions::new(&committed);
         assert_eq!((names(&draft, "A"), draft.events_of(insert.webhook).count()), (vec!["hook01".to_owned()], 1));
 
         let renamed = LogRecord::webhook(&webhook("hook01", "B"));
         let other = LogRecord::webhook(&webhook("hook02", "A"));
         let moved = LogRecord::event(&event("event1", "hook02", Operation::Insert, "T", &[]));
-        assert!(!draft.holds(std::slice::from_ref(&renamed)));
-        draft.put(&[renamed.clone(), other, moved]);
-        assert!(draft.holds(&[renamed]));
+        assert!(!draft.already_match(std::slice::from_ref(&renamed)));
+        draft.add(&[renamed.clone(), other, moved]);
+        assert!(draft.already_match(&[renamed]));
         assert_eq!((names(&draft, "A"), names(&draft, "B")), (vec!["hook02".to_owned()], vec!["hook01".to_owned()]));
         assert_eq!(draft.events_of("hook01".parse().unwrap()).count(), 0);
         assert_eq!(draft.events_of("hook02".parse().unwrap()).count(), 1);
         assert_eq!(draft.usage(&"acme".into()).webhooks, 2);
 
         let declared = LogRecord::table(&table("T", &[]));
-        assert!(!draft.holds(std::slice::from_ref(&declared)));
-        draft.put(std::slice::from_ref(&declared));
-        assert!(draft.holds(&[declared]));
+        assert!(!draft.already_match(std::slice::from_ref(&declared)));
+        draft.add(std::slice::from_ref(&declared));
+        assert!(draft.already_match(&[declared]));
 
-        draft.put(&[LogRecord::deletion(DefinitionKey::Webhook("hook01".parse().unwrap()))]);
+        draft.add(&[LogRecord::deletion(DefinitionKey::Webhook("hook01".parse().unwrap()))]);
         assert!(draft.webhook("hook01".parse().unwrap()).is_none());
         assert_eq!(draft.usage(&"acme".into()).webhooks, 1);
         assert_eq!(committed.webhooks().len(), 1, "what is committed stays as it is");

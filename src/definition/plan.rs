@@ -7,7 +7,7 @@ use std::fmt;
 use serde_saphyr::Location;
 
 use self::planner::Planner;
-use super::rules::{Policy, Seen, Violation};
+use super::rules::{Policy, SeenFields, Violation};
 use super::yaml::DefinitionFile;
 use super::{DefinitionKey, Definitions, Event, LogRecord, SecretError, SecretReference, Stamp, Table, Webhook};
 use crate::id::{AccountId, EventId};
@@ -20,7 +20,7 @@ pub struct ApplyContext<'t> {
     pub prune: bool,
     pub policy: &'t Policy,
     /// Fields of a table that the stream has shown.
-    pub seen: &'t Seen<'t>,
+    pub seen_fields: &'t SeenFields<'t>,
     pub stamp: &'t Stamp,
     /// Reads the secret that a reference names.
     pub read_secret: &'t dyn Fn(SecretReference<'_>) -> Result<String, SecretError>,
@@ -37,7 +37,7 @@ pub struct Plan {
     pub tables: Vec<Change<Table>>,
     /// Number of webhooks, events and tables that the file does not name and that stay, in the accounts that it
     /// names.
-    pub unnamed: usize,
+    pub unnamed_count: usize,
 }
 
 /// What happens to a webhook and its events.
@@ -45,7 +45,7 @@ pub struct Plan {
 pub struct WebhookPlan {
     pub webhook: Change<Webhook>,
     /// Whether its secret is newly generated and was not shown yet.
-    pub secret_made: bool,
+    pub secret_generated: bool,
     pub events: Vec<Change<Event>>,
 }
 
@@ -77,13 +77,13 @@ enum ProblemReason {
     #[error(transparent)]
     Rule(#[from] Violation),
     #[error("{refusal} (the file's event on line {line} would be {other})")]
-    Among { refusal: Violation, other: EventId, line: u64 },
+    ConflictInFile { refusal: Violation, other: EventId, line: u64 },
     #[error(
         "Account is missing, and the configured sources have several: name it here, or for all entries with --account"
     )]
     NoAccount,
     #[error("the file has it on line {0} already")]
-    Again(u64),
+    Duplicate(u64),
     #[error("{field}: {reason}")]
     Secret { field: &'static str, reason: SecretError },
 }
@@ -133,7 +133,7 @@ impl<T> Change<T> {
         }
     }
 
-    fn is_keep(&self) -> bool {
+    fn is_unchanged(&self) -> bool {
         matches!(self, Change::Keep(_))
     }
 }
@@ -165,8 +165,8 @@ pub fn plan(definitions: &Definitions, file: &DefinitionFile, terms: &ApplyConte
     for entry in &file.webhooks {
         planner.webhook(entry);
     }
-    planner.webhooks_not_named();
-    planner.tables_not_named();
+    planner.plan_unnamed_webhooks();
+    planner.plan_unnamed_tables();
     planner.finish()
 }
 

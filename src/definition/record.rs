@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BadSecret, CannotOpen, Client, Event, HiddenText, Keyring, Secret, Table, TokenKey, Webhook, without_secrets,
+    BadSecret, Client, Event, HiddenText, Keyring, OpenError, Secret, Table, TokenKey, Webhook, redact_secrets,
 };
 use crate::id::{AccountId, BadId, ClientId, EventId, TableId, WebhookId};
 
@@ -51,18 +51,18 @@ pub enum BadReason {
     #[error("its key's id: {0}")]
     Id(#[from] BadId),
     /// The reason quotes a text that is in the wrong place, and that may be a secret.
-    #[error("its value is not a valid definition: {}", without_secrets(&.0.to_string()))]
+    #[error("its value is not a valid definition: {}", redact_secrets(&.0.to_string()))]
     Value(#[from] serde_json::Error),
     #[error("its value has no version: it must hold \"v\":{VERSION}")]
     NoVersion,
     #[error("its version is {0}, and this program knows {VERSION}: a newer program wrote it, so update this one")]
     Version(u32),
     #[error("its value holds the id {0}, which is not the key's")]
-    OtherId(String),
+    IdMismatch(String),
     #[error("its id is not that of table {table:?} of account {account:?}, which would be {expected}")]
-    NotOfTable { account: AccountId, table: String, expected: TableId },
+    TableIdMismatch { account: AccountId, table: String, expected: TableId },
     #[error(transparent)]
-    Sealed(#[from] CannotOpen),
+    Sealed(#[from] OpenError),
     #[error(transparent)]
     Secret(#[from] BadSecret),
 }
@@ -160,52 +160,52 @@ fn to_value<T: Serialize>(definition: &T) -> Vec<u8> {
 pub(super) fn webhook_from_value(id: WebhookId, value: &[u8], keys: &Keyring) -> Result<Webhook, BadReason> {
     let mut webhook: Webhook<String> = from_value(value)?;
     if webhook.id != id {
-        return Err(BadReason::OtherId(webhook.id.into()));
+        return Err(BadReason::IdMismatch(webhook.id.into()));
     }
     for (_, HiddenText(value)) in webhook.handling.secrets_mut() {
         *value = keys.open(&DefinitionKey::Webhook(id).to_string(), std::mem::take(value))?;
     }
-    webhook.with_secrets(|secret| opened(DefinitionKey::Webhook(id), secret, keys))
+    webhook.with_secrets(|secret| open_secret(DefinitionKey::Webhook(id), secret, keys))
 }
 
 pub(super) fn client_from_value(id: ClientId, value: &[u8]) -> Result<Client, BadReason> {
     let client: Client = from_value(value)?;
-    if client.id == id { Ok(client) } else { Err(BadReason::OtherId(client.id.into())) }
+    if client.id == id { Ok(client) } else { Err(BadReason::IdMismatch(client.id.into())) }
 }
 
 pub(super) fn token_key_from_value(value: &[u8], keys: &Keyring) -> Result<TokenKey, BadReason> {
     let TokenKey { key, created } = from_value(value)?;
-    Ok(TokenKey { key: opened(DefinitionKey::TokenKey, key, keys)?, created })
+    Ok(TokenKey { key: open_secret(DefinitionKey::TokenKey, key, keys)?, created })
 }
 
-fn opened(record: DefinitionKey, secret: String, keys: &Keyring) -> Result<Secret, BadReason> {
+fn open_secret(record: DefinitionKey, secret: String, keys: &Keyring) -> Result<Secret, BadReason> {
     Ok(Secret::try_from(keys.open(&record.to_string(), secret)?)?)
 }
 
 pub(super) fn event_from_value(id: EventId, value: &[u8]) -> Result<Event, BadReason> {
     let event: Event = from_value(value)?;
-    if event.id == id { Ok(event) } else { Err(BadReason::OtherId(event.id.into())) }
+    if event.id == id { Ok(event) } else { Err(BadReason::IdMismatch(event.id.into())) }
 }
 
 /// Reads a table. Its id must be derived from its account and name: otherwise one table could be declared twice.
 pub(super) fn table_from_value(id: TableId, value: &[u8]) -> Result<Table, BadReason> {
     let table: Table = from_value(value)?;
     if table.id != id {
-        return Err(BadReason::OtherId(table.id.into()));
+        return Err(BadReason::IdMismatch(table.id.into()));
     }
     match TableId::of(&table.account, &table.name) {
         expected if expected == id => Ok(table),
-        expected => Err(BadReason::NotOfTable { account: table.account, table: table.name, expected }),
+        expected => Err(BadReason::TableIdMismatch { account: table.account, table: table.name, expected }),
     }
 }
 
 /// First bytes of a value that this program has written.
-const OWN_START: &[u8] = b"{\"v\":1,";
+const CURRENT_VERSION_PREFIX: &[u8] = b"{\"v\":1,";
 
 /// Reads the version first, because a newer value may differ in everything else. If the version is the first field,
 /// the value is parsed only once.
 fn from_value<T: DeserializeOwned>(value: &[u8]) -> Result<T, BadReason> {
-    if value.starts_with(OWN_START) {
+    if value.starts_with(CURRENT_VERSION_PREFIX) {
         return Ok(serde_json::from_slice(value)?);
     }
     #[derive(Deserialize)]

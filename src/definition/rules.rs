@@ -10,14 +10,14 @@ mod violation;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-pub use self::fields::{Seen, UnknownTables, known_fields, unknown_table};
+pub use self::fields::{SeenFields, UnknownTablePolicy, known_fields, unknown_table};
 pub use self::limits::DefinitionLimits;
 pub use self::sizes::{
     MAX_DESCRIPTION, MAX_FIELDS, MAX_FIELDS_BYTES, MAX_NAME, MAX_RECORD, MAX_TEMPLATE, MAX_URL, MAX_URLS,
 };
 pub use self::violation::Violation;
-use super::authentication::TOKEN_URL;
-use super::guard::Guard;
+use super::authentication::TOKEN_URL_FIELD;
+use super::guard::AddressGuard;
 use super::template::Template;
 use super::{
     Authentication, Endpoint, Event, HiddenText, Payload, PendingDefinitions, Secret, Table, TableField, Webhook,
@@ -31,9 +31,9 @@ pub struct Policy {
     /// Whether outgoing URLs may be http.
     pub allow_http: bool,
     pub limits: DefinitionLimits,
-    pub unknown_tables: UnknownTables,
+    pub unknown_tables: UnknownTablePolicy,
     /// Which addresses may be dialled.
-    pub addresses: Guard,
+    pub address_guard: AddressGuard,
 }
 
 /// Parses an event type.
@@ -49,11 +49,11 @@ pub fn operation(event_type: &str) -> Result<Operation, Violation> {
 /// # Errors
 /// [`Violation::Calls`].
 pub fn call_throttling(calls: i64, limits: &DefinitionLimits) -> Result<Option<u32>, Violation> {
-    let most = limits.call_throttling;
+    let most = limits.max_call_throttling;
     match u32::try_from(calls) {
         Ok(calls) if calls == most => Ok(None),
         Ok(calls) if (1..most).contains(&calls) => Ok(Some(calls)),
-        _ => Err(Violation::Calls { calls, most }),
+        _ => Err(Violation::CallThrottling { calls, most }),
     }
 }
 
@@ -75,7 +75,7 @@ pub fn payload(fields: Option<Vec<String>>, template: Option<String>) -> Result<
 ///
 /// # Errors
 /// [`Violation::SecretGiven`].
-pub fn no_secret(given: Option<&HiddenText>, there: Option<&Secret>) -> Result<(), Violation> {
+pub fn check_secret_not_chosen(given: Option<&HiddenText>, there: Option<&Secret>) -> Result<(), Violation> {
     let is_there = |given: &HiddenText| there.is_some_and(|there| there.expose() == given.0);
     if given.is_none_or(is_there) { Ok(()) } else { Err(Violation::SecretGiven) }
 }
@@ -88,20 +88,20 @@ pub fn webhook(webhook: &Webhook, policy: &Policy) -> Result<(), Violation> {
     name("Account", webhook.account.as_str())?;
     name("Name", &webhook.name)?;
     let description = webhook.description.as_deref().unwrap_or_default();
-    at_most("Description", description.chars().count(), MAX_DESCRIPTION, "characters")?;
+    check_max_length("Description", description.chars().count(), MAX_DESCRIPTION, "characters")?;
     if webhook.urls.is_empty() {
         return Err(Violation::Missing { field: "OutgoingUrls" });
     }
-    at_most("OutgoingUrls", webhook.urls.len(), MAX_URLS, "URLs")?;
+    check_max_length("OutgoingUrls", webhook.urls.len(), MAX_URLS, "URLs")?;
     for url in &webhook.urls {
-        at_most("A URL in OutgoingUrls", url.len(), MAX_URL, "bytes")?;
+        check_max_length("A URL in OutgoingUrls", url.len(), MAX_URL, "bytes")?;
         if !Endpoint::parse(url)?.https && !policy.allow_http {
             return Err(Violation::Http(url.clone()));
         }
     }
-    no_endpoint_twice(&webhook.urls)?;
+    check_unique_urls(&webhook.urls)?;
     if webhook.call_throttling == Some(0) {
-        return Err(Violation::NoCalls);
+        return Err(Violation::ZeroCallThrottling);
     }
     webhook.handling.check(policy.allow_http)
 }
@@ -114,9 +114,9 @@ pub fn webhook(webhook: &Webhook, policy: &Policy) -> Result<(), Violation> {
 pub fn destinations(webhook: &Webhook, policy: &Policy) -> Result<(), Violation> {
     let urls = webhook.urls.iter().map(|url| ("OutgoingUrls", url.as_str()));
     let token_url = webhook.handling.authentication.as_ref().and_then(Authentication::token_url);
-    for (field, url) in urls.chain(token_url.map(|url| (TOKEN_URL, url))) {
+    for (field, url) in urls.chain(token_url.map(|url| (TOKEN_URL_FIELD, url))) {
         let host = Endpoint::parse(url)?.host;
-        let check = policy.addresses.check_host(&host);
+        let check = policy.address_guard.check_host(&host);
         check.map_err(|refused| Violation::Address { field, url: url.to_owned(), refused })?;
     }
     Ok(())
@@ -127,7 +127,7 @@ pub fn destinations(webhook: &Webhook, policy: &Policy) -> Result<(), Violation>
 /// # Errors
 /// [`Violation::NameTaken`].
 pub fn unique_name(webhook: &Webhook, among: &PendingDefinitions<'_>) -> Result<(), Violation> {
-    match among.named(&webhook.account, &webhook.name).find(|other| other.id != webhook.id) {
+    match among.webhooks_named(&webhook.account, &webhook.name).find(|other| other.id != webhook.id) {
         None => Ok(()),
         Some(other) => {
             Err(Violation::NameTaken { name: webhook.name.clone(), account: webhook.account.clone(), other: other.id })
@@ -148,12 +148,12 @@ pub fn event(event: &Event) -> Result<(), Violation> {
     for source in &event.event_sources {
         source.parse::<EventSource>()?;
     }
-    no_name_twice("EventSources", &event.event_sources)?;
+    check_unique_names("EventSources", &event.event_sources)?;
     match &event.payload {
         Payload::Default => Ok(()),
         Payload::Fields(names) => fields("CustomPayloadFields", names),
         Payload::Template(text) => {
-            at_most("CustomPayloadTemplate", text.len(), MAX_TEMPLATE, "bytes")?;
+            check_max_length("CustomPayloadTemplate", text.len(), MAX_TEMPLATE, "bytes")?;
             Template::compile(text)?;
             Ok(())
         }
@@ -167,12 +167,17 @@ pub fn event(event: &Event) -> Result<(), Violation> {
 pub fn table(table: &Table) -> Result<(), Violation> {
     name("Account", table.account.as_str())?;
     name("Name", &table.name)?;
-    at_most("Fields", table.fields.len(), MAX_FIELDS, "fields")?;
+    check_max_length("Fields", table.fields.len(), MAX_FIELDS, "fields")?;
     let bytes = |field: &TableField| {
         let texts = [field.label.as_deref(), field.description.as_deref()];
         field.name.len() + texts.into_iter().flatten().map(str::len).sum::<usize>()
     };
-    at_most("Fields", table.fields.iter().map(bytes).sum(), MAX_FIELDS_BYTES, "bytes of names, labels and descriptions")
+    check_max_length(
+        "Fields",
+        table.fields.iter().map(bytes).sum(),
+        MAX_FIELDS_BYTES,
+        "bytes of names, labels and descriptions",
+    )
 }
 
 /// Checks one field of a declared table.
@@ -182,8 +187,8 @@ pub fn table(table: &Table) -> Result<(), Violation> {
 pub fn table_field(field: &TableField) -> Result<(), Violation> {
     name("Name", &field.name)?;
     let characters = |text: &Option<String>| text.as_deref().map_or(0, |text| text.chars().count());
-    at_most("Label", characters(&field.label), MAX_NAME, "characters")?;
-    at_most("Description", characters(&field.description), MAX_DESCRIPTION, "characters")
+    check_max_length("Label", characters(&field.label), MAX_NAME, "characters")?;
+    check_max_length("Description", characters(&field.description), MAX_DESCRIPTION, "characters")
 }
 
 /// The slots of a webhook for events: on each table one insert event, one delete event, and either one update event
@@ -207,16 +212,16 @@ impl<'e> EventSlots<'e> {
     /// # Errors
     /// Another event has the slot, or the table would have both an update event for all fields and one for selected
     /// fields.
-    pub fn take(&mut self, event: &'e Event) -> Result<(), Violation> {
+    pub fn claim(&mut self, event: &'e Event) -> Result<(), Violation> {
         let table = self.tables.entry(&event.object_name).or_default();
         let only = match event.operation {
             Operation::Insert => &mut table.insert,
             Operation::Delete => &mut table.delete,
-            Operation::Update => return table.take_update(event),
+            Operation::Update => return table.claim_update(event),
         };
         if let Some(other) = *only {
             let table = event.object_name.clone();
-            return Err(Violation::OnlyOne { operation: event.operation, table, other });
+            return Err(Violation::SlotTaken { operation: event.operation, table, other });
         }
         *only = Some(event.id);
         Ok(())
@@ -224,12 +229,12 @@ impl<'e> EventSlots<'e> {
 }
 
 impl<'e> TableSlots<'e> {
-    fn take_update(&mut self, event: &'e Event) -> Result<(), Violation> {
+    fn claim_update(&mut self, event: &'e Event) -> Result<(), Violation> {
         let table = || event.object_name.clone();
         let fields: BTreeSet<&str> = event.object_fields.iter().map(String::as_str).collect();
         if let Some(other) = self.updates.get(&fields) {
             return Err(if fields.is_empty() {
-                Violation::OnlyOne { operation: event.operation, table: table(), other: *other }
+                Violation::SlotTaken { operation: event.operation, table: table(), other: *other }
             } else {
                 Violation::SameFields { table: table(), other: *other }
             });
@@ -238,7 +243,7 @@ impl<'e> TableSlots<'e> {
         if let Some((others, other)) = self.updates.first_key_value()
             && others.is_empty() != fields.is_empty()
         {
-            return Err(Violation::AllFields { table: table(), other: *other });
+            return Err(Violation::AllFieldsConflict { table: table(), other: *other });
         }
         self.updates.insert(fields, event.id);
         Ok(())
@@ -249,40 +254,40 @@ fn name(field: &'static str, name: &str) -> Result<(), Violation> {
     if name.trim().is_empty() {
         return Err(Violation::Missing { field });
     }
-    at_most(field, name.chars().count(), MAX_NAME, "characters")
+    check_max_length(field, name.chars().count(), MAX_NAME, "characters")
 }
 
 fn fields(field: &'static str, names: &[String]) -> Result<(), Violation> {
-    at_most(field, names.len(), MAX_FIELDS, "names")?;
-    at_most(field, names.iter().map(String::len).sum(), MAX_FIELDS_BYTES, "bytes")?;
+    check_max_length(field, names.len(), MAX_FIELDS, "names")?;
+    check_max_length(field, names.iter().map(String::len).sum(), MAX_FIELDS_BYTES, "bytes")?;
     if names.iter().any(String::is_empty) {
         return Err(Violation::EmptyName { field });
     }
-    no_name_twice(field, names)
+    check_unique_names(field, names)
 }
 
 /// Refuses two spellings of one URL: each message would be sent there twice.
-fn no_endpoint_twice(urls: &[String]) -> Result<(), Violation> {
+fn check_unique_urls(urls: &[String]) -> Result<(), Violation> {
     let mut seen = HashSet::with_capacity(urls.len());
     for url in urls {
         let Endpoint { https, host, port, uri, .. } = Endpoint::parse(url)?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         if !seen.insert((https, host.to_ascii_lowercase(), port, path)) {
-            return Err(Violation::Twice { field: "OutgoingUrls", value: url.clone() });
+            return Err(Violation::Duplicate { field: "OutgoingUrls", value: url.clone() });
         }
     }
     Ok(())
 }
 
-fn no_name_twice(field: &'static str, names: &[String]) -> Result<(), Violation> {
+fn check_unique_names(field: &'static str, names: &[String]) -> Result<(), Violation> {
     let mut seen = HashSet::with_capacity(names.len());
     match names.iter().find(|name| !seen.insert(name.as_str())) {
         None => Ok(()),
-        Some(name) => Err(Violation::Twice { field, value: name.clone() }),
+        Some(name) => Err(Violation::Duplicate { field, value: name.clone() }),
     }
 }
 
-fn at_most(field: &'static str, length: usize, most: usize, unit: &'static str) -> Result<(), Violation> {
+fn check_max_length(field: &'static str, length: usize, most: usize, unit: &'static str) -> Result<(), Violation> {
     if length > most { Err(Violation::TooLong { field, length, most, unit }) } else { Ok(()) }
 }
 

@@ -3,20 +3,20 @@
 use std::borrow::Cow;
 
 /// Prefix of every secret of a webhook.
-const START: &str = "whsec_";
+const SECRET_PREFIX: &str = "whsec_";
 /// Shown in place of a secret.
-const HIDDEN: &str = "whsec_…";
+const HIDDEN_SECRET: &str = "whsec_…";
 
 /// The text with `whsec_…` in place of each secret of any webhook, not only of current ones: an old text may contain
 /// a secret that its webhook no longer has.
-pub fn without_secrets(text: &str) -> Cow<'_, str> {
-    if !text.contains(START) {
+pub fn redact_secrets(text: &str) -> Cow<'_, str> {
+    if !text.contains(SECRET_PREFIX) {
         return Cow::Borrowed(text);
     }
-    let mut parts = text.split(START);
+    let mut parts = text.split(SECRET_PREFIX);
     let mut shown = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        shown.push_str(HIDDEN);
+        shown.push_str(HIDDEN_SECRET);
         shown.push_str(&part[secret_length(part)..]);
     }
     Cow::Owned(shown)
@@ -55,9 +55,9 @@ mod tests {
             ("Bearer whsec_a, whsec_b.", "Bearer whsec_…, whsec_…."),
         ];
         for (body, shown) in cases {
-            assert_eq!(without_secrets(body), shown);
+            assert_eq!(redact_secrets(body), shown);
         }
-        assert_eq!(without_secrets("nothing"), "nothing");
+        assert_eq!(redact_secrets("nothing"), "nothing");
     }
 
     proptest! {
@@ -66,7 +66,7 @@ mod tests {
             before in "[^w]{0,20}", key in vec(any::<u8>(), 24..64), after in "[^a-zA-Z0-9+/=_\\\\-][^w]{0,20}",
         ) {
             let secret = format!("whsec_{}", STANDARD.encode(&key));
-            let shown = without_secrets(&format!("{before}{secret}{after}")).into_owned();
+            let shown = redact_secrets(&format!("{before}{secret}{after}")).into_owned();
             prop_assert_eq!(shown, format!("{before}whsec_…{after}"));
         }
     }

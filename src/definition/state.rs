@@ -9,16 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Add as _;
 use std::sync::Arc;
 
-use self::declared::Declared;
+use self::declared::DeclaredTables;
 use super::record::{self, BadReason, BadRecord, DefinitionKey};
-use super::{CannotOpen, Client, Event, Keyring, Table, TokenKey, Usage, Webhook};
+use super::{Client, Event, Keyring, OpenError, Table, TokenKey, Usage, Webhook};
 use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
 
 /// All webhooks, events and declared tables, indexed by account and name, by webhook, and by table.
 #[derive(Debug, Default, PartialEq)]
 pub struct Definitions {
     /// Opens the secrets in records.
-    keys: Arc<Keyring>,
+    keyring: Arc<Keyring>,
     webhooks: BTreeMap<WebhookId, Webhook>,
     /// Boxed, because a map of many large values holds much unused space.
     events: BTreeMap<EventId, Box<Event>>,
@@ -31,12 +31,12 @@ pub struct Definitions {
     by_table: BTreeMap<TableKey, BTreeSet<EventId>>,
     /// By webhooks, and by events whose webhook is known.
     usage: BTreeMap<AccountId, Usage>,
-    declared: Declared,
+    declared_tables: DeclaredTables,
     clients: BTreeMap<ClientId, Client>,
     token_key: Option<TokenKey>,
     /// Records whose secrets can't be opened here, and why. The earlier definitions of their keys stay: see
     /// `unopened`.
-    unopened: BTreeMap<DefinitionKey, CannotOpen>,
+    unopened_records: BTreeMap<DefinitionKey, OpenError>,
 }
 
 /// Key that rules are looked up by.
@@ -48,12 +48,12 @@ pub struct TableKey {
 
 /// Changed definitions, and the tables whose rules may have changed. Accumulates over many records.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changes {
+pub struct DefinitionChanges {
     pub tables: BTreeSet<TableKey>,
     pub webhooks: BTreeSet<WebhookId>,
     pub events: BTreeSet<EventId>,
     /// Tables whose declaration has changed, and with it every rule on them.
-    pub declared: BTreeSet<TableKey>,
+    pub declarations: BTreeSet<TableKey>,
 }
 
 impl TableKey {
@@ -63,28 +63,28 @@ impl TableKey {
     }
 }
 
-impl Changes {
+impl DefinitionChanges {
     /// Marks all of these definitions as possibly changed.
     pub fn add_all(&mut self, definitions: &Definitions) {
         self.tables.extend(definitions.by_table.keys().cloned());
         self.webhooks.extend(definitions.webhooks.keys());
         self.events.extend(definitions.events.keys());
-        self.declared.extend(definitions.declared.all().map(TableKey::of));
+        self.declarations.extend(definitions.declared_tables.all().map(TableKey::of));
     }
 }
 
 /// Result of applying a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Applied {
-    Taken,
+pub enum ApplyOutcome {
+    Applied,
     /// The kind of the record is unknown: a newer program wrote it.
     Ignored,
 }
 
 impl Definitions {
     /// An empty state, for a log whose secrets these keys open.
-    pub fn sealed_with(keys: Arc<Keyring>) -> Self {
-        Self { keys, ..Self::default() }
+    pub fn with_keyring(keys: Arc<Keyring>) -> Self {
+        Self { keyring: keys, ..Self::default() }
     }
 
     /// Applies a record of the log. A record without a value is a tombstone.
@@ -93,16 +93,21 @@ impl Definitions {
     /// The record is not a valid definition. The earlier definition of its key is removed all the same, as after a
     /// restart with a compacted log. It stays only if a secret of the record can't be opened, because then these
     /// definitions are incomplete and must not be used.
-    pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>, changes: &mut Changes) -> Result<Applied, BadRecord> {
+    pub fn apply(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        changes: &mut DefinitionChanges,
+    ) -> Result<ApplyOutcome, BadRecord> {
         let parsed = DefinitionKey::parse(key);
         if let Ok(Some(key)) = parsed {
-            self.unopened.remove(&key);
+            self.unopened_records.remove(&key);
         }
         let outcome = match parsed {
-            Ok(None) => return Ok(Applied::Ignored),
+            Ok(None) => return Ok(ApplyOutcome::Ignored),
             Ok(Some(DefinitionKey::Webhook(id))) => {
-                let (webhook, outcome) = split(value.map(|value| record::webhook_from_value(id, value, &self.keys)));
-                if self.is_opened(DefinitionKey::Webhook(id), &outcome) {
+                let (webhook, outcome) = split(value.map(|value| record::webhook_from_value(id, value, &self.keyring)));
+                if self.check_opened(DefinitionKey::Webhook(id), &outcome) {
                     self.replace_webhook(id, webhook, changes);
                 }
                 outcome
@@ -114,7 +119,7 @@ impl Definitions {
             }
             Ok(Some(DefinitionKey::Table(id))) => {
                 let (table, outcome) = split(value.map(|value| record::table_from_value(id, value)));
-                self.declared.replace(id, table, changes);
+                self.declared_tables.replace(id, table, changes);
                 outcome
             }
             Ok(Some(DefinitionKey::Client(id))) => {
@@ -124,8 +129,8 @@ impl Definitions {
                 outcome
             }
             Ok(Some(DefinitionKey::TokenKey)) => {
-                let (key, outcome) = split(value.map(|value| record::token_key_from_value(value, &self.keys)));
-                if self.is_opened(DefinitionKey::TokenKey, &outcome) {
+                let (key, outcome) = split(value.map(|value| record::token_key_from_value(value, &self.keyring)));
+                if self.check_opened(DefinitionKey::TokenKey, &outcome) {
                     self.token_key = key;
                 }
                 outcome
@@ -135,21 +140,21 @@ impl Definitions {
             Err(reason) => Err(reason),
         };
         match outcome {
-            Ok(()) => Ok(Applied::Taken),
+            Ok(()) => Ok(ApplyOutcome::Applied),
             Err(reason) => Err(BadRecord { key: String::from_utf8_lossy(key).into_owned(), reason }),
         }
     }
 
     /// Why these definitions are incomplete: a secret is sealed with a key that is not configured here. An instance
     /// that used them would send nothing for an existing webhook, or would write a second webhook of its name.
-    pub fn unopened(&self) -> Option<(DefinitionKey, &CannotOpen)> {
-        self.unopened.first_key_value().map(|(key, why)| (*key, why))
+    pub fn unopened(&self) -> Option<(DefinitionKey, &OpenError)> {
+        self.unopened_records.first_key_value().map(|(key, why)| (*key, why))
     }
 
     /// Whether the secrets of a record could be opened. If not, remembers the record in `unopened`.
-    fn is_opened(&mut self, key: DefinitionKey, outcome: &Result<(), BadReason>) -> bool {
+    fn check_opened(&mut self, key: DefinitionKey, outcome: &Result<(), BadReason>) -> bool {
         let Err(BadReason::Sealed(why)) = outcome else { return true };
-        self.unopened.insert(key, why.clone());
+        self.unopened_records.insert(key, why.clone());
         false
     }
 
@@ -163,21 +168,21 @@ impl Definitions {
 
     /// A table's declaration.
     pub fn table(&self, account: &AccountId, name: &str) -> Option<&Table> {
-        self.declared.by_name(account, name)
+        self.declared_tables.by_name(account, name)
     }
 
     pub fn table_with_id(&self, id: TableId) -> Option<&Table> {
-        self.declared.by_id(id)
+        self.declared_tables.by_id(id)
     }
 
     /// The tables that an account declares, by name.
     pub fn tables_of(&self, account: &AccountId) -> impl Iterator<Item = &Table> {
-        self.declared.of(account)
+        self.declared_tables.of(account)
     }
 
     /// All declared tables, by id.
     pub fn declared(&self) -> impl ExactSizeIterator<Item = &Table> {
-        self.declared.all()
+        self.declared_tables.all()
     }
 
     pub fn client(&self, id: ClientId) -> Option<&Client> {
@@ -215,7 +220,7 @@ impl Definitions {
     }
 
     /// The webhooks of an account with this name. There is more than one only if another program wrote them.
-    pub fn named(&self, account: &AccountId, name: &str) -> impl Iterator<Item = &Webhook> {
+    pub fn webhooks_named(&self, account: &AccountId, name: &str) -> impl Iterator<Item = &Webhook> {
         let ids = self.by_name.get(account).and_then(|names| names.get(name));
         ids.into_iter().flatten().map(|id| &self.webhooks[id])
     }
@@ -255,7 +260,7 @@ impl Definitions {
         self.event(event).is_some_and(|event| event.enabled && self.webhook(event.webhook).is_some_and(enabled))
     }
 
-    fn replace_webhook(&mut self, id: WebhookId, webhook: Option<Webhook>, changes: &mut Changes) {
+    fn replace_webhook(&mut self, id: WebhookId, webhook: Option<Webhook>, changes: &mut DefinitionChanges) {
         if self.webhooks.get(&id) == webhook.as_ref() {
             return;
         }
@@ -286,7 +291,7 @@ impl Definitions {
         }
         let of_events = self.events_of(id).map(Usage::of_event).fold(Usage::default(), Usage::add);
         if let Some(before) = &before {
-            self.take(&before.account, Usage::of_webhook(before) + of_events);
+            self.subtract_usage(&before.account, Usage::of_webhook(before) + of_events);
         }
         if let Some(webhook) = &webhook {
             self.add(&webhook.account, Usage::of_webhook(webhook) + of_events);
@@ -294,7 +299,7 @@ impl Definitions {
         self.webhooks.extend(webhook.map(|webhook| (id, webhook)));
     }
 
-    fn replace_event(&mut self, id: EventId, event: Option<Event>, changes: &mut Changes) {
+    fn replace_event(&mut self, id: EventId, event: Option<Event>, changes: &mut DefinitionChanges) {
         if self.event(id) == event.as_ref() {
             return;
         }
@@ -305,7 +310,7 @@ impl Definitions {
                 events.is_empty()
             });
             if let Some(table) = self.table_of(&before) {
-                self.take(&table.account, Usage::of_event(&before));
+                self.subtract_usage(&table.account, Usage::of_event(&before));
                 unlink(&mut self.by_table, table, id, changes);
             }
         }
@@ -324,7 +329,7 @@ impl Definitions {
         *usage = *usage + more;
     }
 
-    fn take(&mut self, account: &AccountId, less: Usage) {
+    fn subtract_usage(&mut self, account: &AccountId, less: Usage) {
         if let Some(usage) = self.usage.get_mut(account) {
             *usage = *usage - less;
             if *usage == Usage::default() {
@@ -342,7 +347,7 @@ impl Definitions {
 
 type ByTable = BTreeMap<TableKey, BTreeSet<EventId>>;
 
-fn link(by_table: &mut ByTable, table: TableKey, event: EventId, changes: &mut Changes) {
+fn link(by_table: &mut ByTable, table: TableKey, event: EventId, changes: &mut DefinitionChanges) {
     if let Some(events) = by_table.get_mut(&table) {
         events.insert(event);
     } else {
@@ -351,7 +356,7 @@ fn link(by_table: &mut ByTable, table: TableKey, event: EventId, changes: &mut C
     changes.tables.insert(table);
 }
 
-fn unlink(by_table: &mut ByTable, table: TableKey, event: EventId, changes: &mut Changes) {
+fn unlink(by_table: &mut ByTable, table: TableKey, event: EventId, changes: &mut DefinitionChanges) {
     remove_nested(by_table, &table, |events| {
         events.remove(&event);
         events.is_empty()

@@ -13,7 +13,10 @@ mod tests;
 
 use std::borrow::Cow;
 
-pub use self::program::{DEFAULT_HEAD, DynamicMember, Fixed, OUT_HOOK, Op, RowReference, Varying};
+pub use self::program::{
+    DEFAULT_PAYLOAD_PARAMETERS, DynamicMember, EventParameter, MessageParameter, OUT_HOOK_PARAMETERS, RowReference,
+    TemplateOp,
+};
 
 /// Max nesting depth of objects and arrays.
 pub const MAX_DEPTH: usize = 128;
@@ -21,7 +24,7 @@ pub const MAX_DEPTH: usize = 128;
 /// A compiled template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
-    ops: Vec<Op>,
+    ops: Vec<TemplateOp>,
 }
 
 impl Template {
@@ -35,7 +38,7 @@ impl Template {
     }
 
     /// The steps that write the payload, in order.
-    pub fn ops(&self) -> &[Op] {
+    pub fn ops(&self) -> &[TemplateOp] {
         &self.ops
     }
 

@@ -61,25 +61,28 @@ impl fmt::Debug for CompiledTls {
     }
 }
 
-const CA: &str = "Tls.CaCertificates";
-const CERTIFICATE: &str = "Tls.ClientCertificate";
-const KEY: &str = "Tls.ClientKey";
+const CA_FIELD: &str = "Tls.CaCertificates";
+const CERTIFICATE_FIELD: &str = "Tls.ClientCertificate";
+const KEY_FIELD: &str = "Tls.ClientKey";
 
 impl TlsSettings {
     /// # Errors
     /// The first text that is not the expected PEM, or that lacks its counterpart.
-    pub fn read(&self) -> Result<CompiledTls, Violation> {
+    pub fn compile(&self) -> Result<CompiledTls, Violation> {
         let authorities = match &self.ca_certificates {
-            Some(pem) => Some(authorities(short(CA, pem)?.as_bytes()).map_err(|reason| bad(CA, reason.to_string()))?),
+            Some(pem) => Some(
+                authorities(check_pem_length(CA_FIELD, pem)?.as_bytes())
+                    .map_err(|reason| violation(CA_FIELD, reason.to_string()))?,
+            ),
             None => None,
         };
         let identity = match (&self.client_certificate, &self.client_key) {
             (None, None) if authorities.is_none() => {
-                return Err(bad("Tls", "it is empty: give CaCertificates or a ClientCertificate, or omit it"));
+                return Err(violation("Tls", "it is empty: give CaCertificates or a ClientCertificate, or omit it"));
             }
             (None, None) => None,
-            (Some(_), None) => return Err(bad(KEY, "it is required with a ClientCertificate")),
-            (None, Some(_)) => return Err(bad(CERTIFICATE, "it is required with a ClientKey")),
+            (Some(_), None) => return Err(violation(KEY_FIELD, "it is required with a ClientCertificate")),
+            (None, Some(_)) => return Err(violation(CERTIFICATE_FIELD, "it is required with a ClientKey")),
             (Some(certificate), Some(key)) => Some(identity(certificate, key)?),
         };
         Ok(CompiledTls {
@@ -126,30 +129,32 @@ pub fn authorities(pem: &[u8]) -> Result<RootCertStore, AuthoritiesError> {
 
 fn identity(certificate: &str, key: &HiddenText) -> Result<CertifiedKey, Violation> {
     let chain: Result<Vec<_>, _> =
-        CertificateDer::pem_slice_iter(short(CERTIFICATE, certificate)?.as_bytes()).collect();
-    let chain = chain.map_err(|reason| bad(CERTIFICATE, reason.to_string()))?;
+        CertificateDer::pem_slice_iter(check_pem_length(CERTIFICATE_FIELD, certificate)?.as_bytes()).collect();
+    let chain = chain.map_err(|reason| violation(CERTIFICATE_FIELD, reason.to_string()))?;
     if chain.is_empty() {
-        return Err(bad(CERTIFICATE, AuthoritiesError::Empty.to_string()));
+        return Err(violation(CERTIFICATE_FIELD, AuthoritiesError::Empty.to_string()));
     }
     // Errors about a key do not contain any part of it.
-    key.check().map_err(|reason| bad(KEY, reason))?;
-    let no_key = || bad(KEY, "it holds no private key (-----BEGIN PRIVATE KEY-----) that can be read");
-    let key = PrivateKeyDer::from_pem_slice(short(KEY, &key.0)?.as_bytes()).map_err(|_| no_key())?;
+    key.check().map_err(|reason| violation(KEY_FIELD, reason))?;
+    let no_key = || violation(KEY_FIELD, "it holds no private key (-----BEGIN PRIVATE KEY-----) that can be read");
+    let key = PrivateKeyDer::from_pem_slice(check_pem_length(KEY_FIELD, &key.0)?.as_bytes()).map_err(|_| no_key())?;
     let key = default_provider().key_provider.load_private_key(key).map_err(|_| no_key())?;
     let identity = CertifiedKey::new(chain, key);
     match identity.keys_match() {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(identity),
-        Err(Error::InconsistentKeys(_)) => Err(bad(KEY, "it is not the key of the first ClientCertificate")),
-        Err(reason) => Err(bad(CERTIFICATE, reason.to_string())),
+        Err(Error::InconsistentKeys(_)) => {
+            Err(violation(KEY_FIELD, "it is not the key of the first ClientCertificate"))
+        }
+        Err(reason) => Err(violation(CERTIFICATE_FIELD, reason.to_string())),
     }
 }
 
-fn short<'t>(field: &'static str, pem: &'t str) -> Result<&'t str, Violation> {
-    if pem.len() > MAX_PEM { Err(bad(field, "it must have at most 65536 bytes")) } else { Ok(pem) }
+fn check_pem_length<'t>(field: &'static str, pem: &'t str) -> Result<&'t str, Violation> {
+    if pem.len() > MAX_PEM { Err(violation(field, "it must have at most 65536 bytes")) } else { Ok(pem) }
 }
 
-fn bad(field: &'static str, reason: impl Into<String>) -> Violation {
-    Violation::Part { field, reason: reason.into() }
+fn violation(field: &'static str, reason: impl Into<String>) -> Violation {
+    Violation::InvalidPart { field, reason: reason.into() }
 }
 
 #[cfg(test)]
@@ -177,7 +182,7 @@ mod tests {
         let ((certificate, key), (_, other_key)) = (made(), made());
         let (certificate, key) = (Some(&*certificate), Some(&*key));
         for good in [settings(certificate, None, None), settings(certificate, certificate, key)] {
-            assert!(good.read().is_ok(), "{:?}", good.read());
+            assert!(good.compile().is_ok(), "{:?}", good.compile());
         }
         let long = "s3cret".repeat(20_000);
         let broken = "-----BEGIN CERTIFICATE-----\nczNjcmV0\n-----END CERTIFICATE-----\n";
@@ -195,7 +200,7 @@ mod tests {
             (settings(None, certificate, Some("…")), "Tls.ClientKey: its value is …"),
             (settings(None, certificate, Some(&other_key)), "Tls.ClientKey: it is not the key"),
         ] {
-            let error = bad.read().unwrap_err().to_string();
+            let error = bad.compile().unwrap_err().to_string();
             assert!(error.contains(field) && !error.contains("s3cret"), "{field}: {error}");
         }
     }

@@ -18,7 +18,8 @@ impl Usage {
     pub fn of_webhook(webhook: &Webhook) -> Self {
         let Webhook { name, description, urls, handling, stopped, .. } = webhook;
         let texts = [Some(name), description.as_ref(), stopped.as_ref()];
-        let bytes = texts.into_iter().flatten().chain(urls).map(String::len).sum::<usize>() + of_handling(handling);
+        let bytes =
+            texts.into_iter().flatten().chain(urls).map(String::len).sum::<usize>() + delivery_settings_bytes(handling);
         Self { webhooks: 1, bytes, ..Self::default() }
     }
 
@@ -34,7 +35,7 @@ impl Usage {
     }
 }
 
-fn of_handling(handling: &DeliverySettings) -> usize {
+fn delivery_settings_bytes(handling: &DeliverySettings) -> usize {
     let DeliverySettings { headers, authentication, tls, .. } = handling;
     let headers: usize = headers.iter().map(|(name, value)| name.len() + value.0.len()).sum();
     let authentication = authentication.as_ref().map_or(0, |authentication| match authentication {

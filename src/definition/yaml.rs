@@ -11,7 +11,7 @@ use serde_path_to_error::Track;
 use serde_saphyr::{Location, Spanned};
 
 pub use self::table::{FieldEntry, TableEntry};
-pub use self::wrong::BadFile;
+pub use self::wrong::InvalidFile;
 pub use super::reference::SecretText;
 pub use super::shapes::{EventEntry, WebhookEntry};
 use super::{Definitions, Event, Table, Webhook};
@@ -27,7 +27,7 @@ pub struct DefinitionFile {
 }
 
 /// Prefix of top-level keys that Outhook ignores: users define anchors there that other parts of the file refer to.
-const OWN: &str = "x-";
+const USER_KEY_PREFIX: &str = "x-";
 
 impl<'de> Deserialize<'de> for DefinitionFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -50,7 +50,7 @@ impl<'de> Visitor<'de> for FileVisitor {
             match key.as_str() {
                 "Webhooks" => webhooks = Some(map.next_value()?),
                 "Tables" => tables = Some(map.next_value()?),
-                own if own.starts_with(OWN) => {
+                own if own.starts_with(USER_KEY_PREFIX) => {
                     map.next_value::<IgnoredAny>()?;
                 }
                 unknown => return Err(A::Error::unknown_field(unknown, &["Webhooks", "Tables"])),
@@ -64,21 +64,21 @@ impl<'de> Visitor<'de> for FileVisitor {
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<DefinitionFile, E> {
-        Err(E::custom(wrong::EMPTY))
+        Err(E::custom(wrong::EMPTY_FILE))
     }
 }
 
 impl DefinitionFile {
     /// # Errors
     /// The text is empty or not YAML, a key is unknown, missing or duplicate, or a value has the wrong type.
-    pub fn parse(text: &str) -> Result<DefinitionFile, BadFile> {
+    pub fn parse(text: &str) -> Result<DefinitionFile, InvalidFile> {
         // The operator wrote the file, so its size and nesting need no limits.
         let options = serde_saphyr::options! { with_snippet: false, budget: None };
         let mut track = Track::new();
         let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
             DefinitionFile::deserialize(serde_path_to_error::Deserializer::new(deserializer, &mut track))
         });
-        read.map_err(|error| BadFile::new(&error, &track.path()))
+        read.map_err(|error| InvalidFile::new(&error, &track.path()))
     }
 
     /// The definitions of one account, or of all, as a file. Applying the file changes nothing.
@@ -95,20 +95,20 @@ impl DefinitionFile {
         };
         tables.sort_by_key(|table| (&table.account, &table.name));
         DefinitionFile {
-            webhooks: webhooks.iter().map(entry).map(nowhere).collect(),
-            tables: tables.into_iter().map(TableEntry::of).map(nowhere).collect(),
+            webhooks: webhooks.iter().map(entry).map(without_location).collect(),
+            tables: tables.into_iter().map(TableEntry::of).map(without_location).collect(),
         }
     }
 
     /// The file as YAML text.
-    pub fn print(&self) -> String {
+    pub fn to_yaml(&self) -> String {
         serde_saphyr::to_string(self).expect("a file holds nothing but texts, numbers, lists and maps with text keys")
     }
 }
 
 impl WebhookEntry {
     fn of<'d>(webhook: &Webhook, events: impl Iterator<Item = &'d Event>, show_secret: bool) -> Self {
-        let settings = if show_secret { webhook.handling.clone() } else { webhook.handling.hidden() };
+        let settings = if show_secret { webhook.handling.clone() } else { webhook.handling.with_hidden_values() };
         Self {
             account: Some(webhook.account.as_str().to_owned()),
             name: webhook.name.clone(),
@@ -117,7 +117,7 @@ impl WebhookEntry {
             call_throttling: webhook.call_throttling,
             secret: show_secret.then(|| SecretText(webhook.secret.expose().to_owned())),
             enabled: (!webhook.enabled).then_some(false),
-            events: events.map(EventEntry::of).map(nowhere).collect(),
+            events: events.map(EventEntry::of).map(without_location).collect(),
             ..Self::with_settings(settings.into())
         }
     }
@@ -139,7 +139,7 @@ impl EventEntry {
 }
 
 /// Wraps an entry that was not read from a file and so has no location.
-fn nowhere<T>(entry: T) -> Spanned<T> {
+fn without_location<T>(entry: T) -> Spanned<T> {
     Spanned::new(entry, Location::UNKNOWN, Location::UNKNOWN)
 }
 

@@ -7,40 +7,40 @@ use std::time::Duration;
 use http::HeaderValue;
 use jiff::Timestamp;
 
-use super::redact::shown;
-use super::{Call, CallSink, Cause};
-use crate::definition::MAX_HEADER;
+use super::redact::redacted_response;
+use super::{Call, CallSink, FailureCause};
+use crate::definition::MAX_HEADER_VALUE;
 use crate::message_log::{Attempt, CallStatus, LogEntry};
 use crate::rules::Target;
 
 /// How much more of a response body is read than is logged, in bytes, so that a secret at the end is recognized as
 /// one: the longest header value, each character of it escaped (`\u003d`).
-const SPARE: usize = 6 * MAX_HEADER;
+const EXTRA_BODY_BYTES: usize = 6 * MAX_HEADER_VALUE;
 
 /// An attempt before its response is known.
-pub(super) struct Sent {
+pub(super) struct SentAttempt {
     /// The address that was dialled.
     pub peer: Option<SocketAddr>,
     /// The value of the `Authorization` header, if the webhook's calls have one.
     pub authorization: Option<HeaderValue>,
-    pub took: Duration,
+    pub duration: Duration,
 }
 
 /// An attempt with its result.
-pub(super) struct Attempted<'a> {
-    pub sent: Sent,
+pub(super) struct AttemptResult<'a> {
+    pub sent: SentAttempt,
     pub class: &'static str,
     /// Why it failed.
-    pub cause: Option<&'a Cause>,
+    pub cause: Option<&'a FailureCause>,
     /// The HTTP status of the response.
-    pub code: Option<u16>,
+    pub http_status: Option<u16>,
 }
 
 /// An entry that waits for the body of its response.
 pub(super) struct PendingEntry {
     entry: LogEntry,
     /// Max bytes of the body that are logged.
-    keep: usize,
+    max_body_bytes: usize,
     target: Arc<Target>,
     authorization: Option<HeaderValue>,
 }
@@ -52,11 +52,16 @@ impl PendingEntry {
         onward: &dyn CallSink,
         call: &Call,
         (status, wait): (CallStatus, Option<Duration>),
-        attempted: Attempted<'_>,
+        attempted: AttemptResult<'_>,
     ) -> Option<Self> {
-        let keep = onward.logs(status, call.attempts)?;
+        let keep = onward.logged_body_limit(status, call.attempts)?;
         let entry = entry(call, status);
-        let Attempted { sent: Sent { peer, authorization, took }, class, cause, code } = attempted;
+        let AttemptResult {
+            sent: SentAttempt { peer, authorization, duration: took },
+            class,
+            cause,
+            http_status: code,
+        } = attempted;
         let attempt = Attempt {
             address: peer,
             code,
@@ -67,26 +72,27 @@ impl PendingEntry {
         let next = wait.and_then(|wait| entry.at.checked_add(wait).ok());
         let entry =
             LogEntry { next, class: Some(class.into()), cause: cause.map(text), attempt: Some(attempt), ..entry };
-        Some(Self { entry, keep, target: call.message.target.clone(), authorization })
+        Some(Self { entry, max_body_bytes: keep, target: call.message.target.clone(), authorization })
     }
 
     /// How many bytes of the response body the entry needs.
     pub fn wanted(&self) -> usize {
-        if self.keep == 0 { 0 } else { self.keep + SPARE }
+        if self.max_body_bytes == 0 { 0 } else { self.max_body_bytes + EXTRA_BODY_BYTES }
     }
 
     /// Passes the entry on, with the start of the response body.
-    pub fn tell(mut self, onward: &dyn CallSink, begun: &[u8]) {
+    pub fn write(mut self, onward: &dyn CallSink, begun: &[u8]) {
         if let Some(attempt) = self.entry.attempt.as_mut().filter(|_| !begun.is_empty()) {
-            attempt.response = Some(shown(begun, &self.target, self.authorization.as_ref(), self.keep));
+            attempt.response =
+                Some(redacted_response(begun, &self.target, self.authorization.as_ref(), self.max_body_bytes));
         }
         onward.log(self.entry);
     }
 }
 
 /// Logs a call that ends without an attempt.
-pub(super) fn end(onward: &dyn CallSink, call: &Call, status: CallStatus, cause: Option<&Cause>) {
-    if onward.logs(status, call.attempts).is_some() {
+pub(super) fn log_ended_call(onward: &dyn CallSink, call: &Call, status: CallStatus, cause: Option<&FailureCause>) {
+    if onward.logged_body_limit(status, call.attempts).is_some() {
         onward.log(LogEntry {
             class: cause.map(|cause| cause.class.into()),
             cause: cause.map(text),
@@ -95,7 +101,7 @@ pub(super) fn end(onward: &dyn CallSink, call: &Call, status: CallStatus, cause:
     }
 }
 
-fn text(cause: &Cause) -> Box<str> {
+fn text(cause: &FailureCause) -> Box<str> {
     cause.text.as_str().into()
 }
 
@@ -108,7 +114,7 @@ fn entry(call: &Call, status: CallStatus) -> LogEntry {
         webhook: target.webhook,
         event: message.event,
         message: message.id,
-        call: Some(message.call),
+        call: Some(message.call_id),
         version: Some(target.version),
         url: Some(target.endpoints[message.endpoint].url.clone()),
         status,
@@ -117,6 +123,6 @@ fn entry(call: &Call, status: CallStatus) -> LogEntry {
         class: None,
         cause: None,
         attempt: None,
-        source: call.place.clone(),
+        source: call.source_position.clone(),
     }
 }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// Planned length of a step.
-const STEP: Duration = Duration::from_millis(10);
+const STEP_LENGTH: Duration = Duration::from_millis(10);
 
 /// The most that a step counts.
-const LONGEST_STEP: Duration = Duration::from_millis(20);
+const MAX_COUNTED_STEP: Duration = Duration::from_millis(20);
 
 /// The time, in microseconds.
 #[derive(Debug, Default)]
@@ -49,9 +49,9 @@ impl Clock {
     /// Takes one step. Returns when it is over.
     pub async fn step(&self) {
         let (began, busy) = (Instant::now(), busy());
-        tokio::time::sleep(STEP).await;
+        tokio::time::sleep(STEP_LENGTH).await;
         let threads = Handle::current().metrics().num_workers().max(1) as u32;
-        self.add(began.elapsed().min(LONGEST_STEP), self::busy().saturating_sub(busy) / threads);
+        self.add(began.elapsed().min(MAX_COUNTED_STEP), self::busy().saturating_sub(busy) / threads);
     }
 
     fn add(&self, running: Duration, busy: Duration) {
@@ -82,7 +82,7 @@ mod tests {
         }
         std::thread::sleep(Duration::from_millis(300));
         step.await;
-        assert!(clock.read().running <= LONGEST_STEP, "{:?}", clock.read());
+        assert!(clock.read().running <= MAX_COUNTED_STEP, "{:?}", clock.read());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

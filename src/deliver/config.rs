@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 use serde::Deserialize;
 
-use super::transport::proxy::{Direct, Proxy};
+use super::transport::proxy::{Proxy, ProxyBypass};
 
 /// A setting is invalid or contradicts another. The text names the settings, their values and the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,18 +110,18 @@ pub struct Config {
     pub proxy: Option<Proxy>,
     /// Networks and hosts, including subdomains, that are called without the proxy, such as "10.1.0.0/16" or
     /// "corp.example". Default none.
-    pub no_proxy: Vec<Direct>,
+    pub no_proxy: Vec<ProxyBypass>,
     /// PEM file with the certificate authorities that verify endpoints. Default: those of the system.
     pub ca_file: Option<PathBuf>,
 }
 
 /// The default of `concurrency`.
-const CONCURRENCY: usize = 256;
+const DEFAULT_CONCURRENCY: usize = 256;
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            concurrency: CONCURRENCY,
+            concurrency: DEFAULT_CONCURRENCY,
             min_concurrency: 1,
             max_connections: None,
             max_calls: 20_000,
@@ -152,7 +152,7 @@ impl Default for Config {
 
 impl Config {
     /// Max concurrent attempts of one endpoint: not more than the calls that it may have in memory.
-    pub(super) fn most_at_once(&self) -> usize {
+    pub(super) fn max_concurrency(&self) -> usize {
         self.concurrency.min(self.queue_calls)
     }
 
@@ -179,7 +179,7 @@ impl Config {
         if self.min_concurrency > concurrency {
             return Err(DeliverySettingsError::MinOverMax { min: self.min_concurrency, max: concurrency });
         }
-        if queue_calls < concurrency && concurrency != CONCURRENCY {
+        if queue_calls < concurrency && concurrency != DEFAULT_CONCURRENCY {
             return Err(DeliverySettingsError::ShortQueue { queue: queue_calls, concurrency });
         }
         let parts = [("connect_timeout", self.connect_timeout), ("first_byte_timeout", self.first_byte_timeout)];
@@ -228,7 +228,7 @@ mod tests {
             Config { connect_timeout: Duration::from_secs(40), ..Config::default() }.check().unwrap_err().to_string();
         assert!(error.contains("connect_timeout is 40s") && error.contains("timeout 20s"), "{error}");
         let few = Config { queue_calls: 8, ..Config::default() };
-        assert_eq!((few.check(), few.most_at_once()), (Ok(()), 8));
+        assert_eq!((few.check(), few.max_concurrency()), (Ok(()), 8));
         let error = Config { concurrency: 32, ..few }.check().unwrap_err().to_string();
         assert!(error.contains("queue_calls is 8") && error.contains("concurrency 32"), "{error}");
         let error = Config { concurrency: 0, ..Config::default() }.check().unwrap_err().to_string();

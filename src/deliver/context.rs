@@ -13,14 +13,14 @@ use super::lane_key::LaneKey;
 use super::metrics::DeliveryMetrics;
 use super::overflow_reason::OverflowReason;
 use super::policy::schedule::Schedule;
-use super::recovered::Recovered;
+use super::recovered::RecoveredEndpoints;
 use super::row_order_limits::RowOrderLimits;
 use super::throttle::Throttle;
 use super::transport::dial::Dialer;
 use super::transport::resolve::Resolver;
 use super::transport::tokens::TokenCaches;
-use super::workers::Workers;
-use super::{Call, CallSink, Cause, Config, Outcome, StartError, WaitingTopics, attempt_log};
+use super::workers::WorkerLimit;
+use super::{Call, CallSink, Config, FailureCause, Outcome, StartError, WaitingTopics, attempt_log};
 use crate::id::Line;
 use crate::message_log::CallStatus;
 use crate::time::since_1970;
@@ -31,13 +31,13 @@ pub(in crate::deliver) struct DeliveryContext {
     pub tokens: TokenCaches,
     pub schedule: Schedule,
     pub metrics: DeliveryMetrics,
-    pub onward: Arc<dyn CallSink>,
+    pub call_sink: Arc<dyn CallSink>,
     /// The throttle of webhooks without row order.
     pub throttle: Arc<Throttle>,
     pub row_order: RowOrderLimits,
     pub clock: Clock,
-    pub recovered: Recovered,
-    pub workers: Workers,
+    pub recovered: RecoveredEndpoints,
+    pub workers: WorkerLimit,
     in_flight: AtomicUsize,
     /// Notified when there is capacity for calls again, and when the last call in flight has left.
     freed: Notify,
@@ -53,10 +53,10 @@ impl DeliveryContext {
             throttle: Throttle::new(topics.overflow_partitions),
             row_order: RowOrderLimits::new(config.max_calls / 2, topics),
             metrics: DeliveryMetrics::new(),
-            onward,
+            call_sink: onward,
             clock: Clock::default(),
-            recovered: Recovered::default(),
-            workers: Workers::for_process(config.max_connections)?,
+            recovered: RecoveredEndpoints::default(),
+            workers: WorkerLimit::for_process(config.max_connections)?,
             in_flight: AtomicUsize::new(0),
             freed: Notify::new(),
             stop: CancellationToken::new(),
@@ -74,7 +74,7 @@ impl DeliveryContext {
     }
 
     /// Resolves when all lanes are stopping.
-    pub async fn stopped(&self) {
+    pub async fn wait_for_stop(&self) {
         self.stop.cancelled().await;
     }
 
@@ -94,28 +94,28 @@ impl DeliveryContext {
         };
         let Some(mut call) = self.dead_letter_if_expired(call, trouble) else { return };
         call.deferrals = call.deferrals.saturating_add(1);
-        self.metrics.deferred(&why);
-        self.overflow(call, Duration::ZERO, None);
+        self.metrics.count_deferred(&why);
+        self.write_overflow(call, Duration::ZERO, None);
     }
 
     /// Dead-letters a call that is older than its retry schedule, if its endpoint has failed for that long too.
     /// Returns any other call.
     pub fn dead_letter_if_expired(&self, call: Call, trouble: Option<&FailureSummary>) -> Option<Call> {
-        let Some(FailureSummary { cause, lasted }) = trouble else { return Some(call) };
-        let age = since_1970().saturating_sub(Duration::from_millis(u64::try_from(call.offered_ms).unwrap_or(0)));
+        let Some(FailureSummary { cause, duration: lasted }) = trouble else { return Some(call) };
+        let age = since_1970().saturating_sub(Duration::from_millis(u64::try_from(call.first_due_ms).unwrap_or(0)));
         if age.min(*lasted) <= self.schedule.lifetime(call.message.target.retry.as_deref()) {
             return Some(call);
         }
         self.metrics.exhausted.increment(1);
-        attempt_log::end(&*self.onward, &call, CallStatus::Exhausted, Some(cause));
-        self.onward.finished(call, Outcome::Exhausted { cause: cause.clone() });
+        attempt_log::log_ended_call(&*self.call_sink, &call, CallStatus::Exhausted, Some(cause));
+        self.call_sink.finish(call, Outcome::Exhausted { cause: cause.clone() });
         None
     }
 
     /// Writes a call to the overflow log. It waits there for `wait`, or less if the endpoint works again.
-    pub fn overflow(&self, call: Call, wait: Duration, cause: Option<&Cause>) {
+    pub fn write_overflow(&self, call: Call, wait: Duration, cause: Option<&FailureCause>) {
         let line = self.line(&call);
-        self.onward.overflow(call, line, wait, cause);
+        self.call_sink.write_overflow(call, line, wait, cause);
     }
 
     /// The line of the overflow log in which a call waits.
@@ -127,12 +127,12 @@ impl DeliveryContext {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    pub fn call_entered(&self) {
+    pub fn add_in_flight(&self) {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         self.metrics.in_flight.increment(1.0);
     }
 
-    pub fn call_left(&self) {
+    pub fn remove_in_flight(&self) {
         self.metrics.in_flight.decrement(1.0);
         let left = self.in_flight.fetch_sub(1, Ordering::AcqRel) - 1;
         if left == 0 || left + 1 == self.config.max_calls {
@@ -142,15 +142,15 @@ impl DeliveryContext {
 
     /// Resolves when there is capacity for another call, in any lane.
     pub async fn capacity(&self) {
-        self.until(|in_flight| in_flight < self.config.max_calls).await;
+        self.wait_until(|in_flight| in_flight < self.config.max_calls).await;
     }
 
     /// Resolves when no call is in flight.
-    pub async fn empty(&self) {
-        self.until(|in_flight| in_flight == 0).await;
+    pub async fn wait_until_empty(&self) {
+        self.wait_until(|in_flight| in_flight == 0).await;
     }
 
-    async fn until(&self, holds: impl Fn(usize) -> bool) {
+    async fn wait_until(&self, holds: impl Fn(usize) -> bool) {
         while !holds(self.in_flight()) {
             let freed = self.freed.notified();
             tokio::pin!(freed);

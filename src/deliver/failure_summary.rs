@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::Cause;
+use super::FailureCause;
 
 /// Why an endpoint fails, and for how long it has only failed.
 #[derive(Debug, Clone)]
 pub(super) struct FailureSummary {
-    pub cause: Cause,
-    pub lasted: Duration,
+    pub cause: FailureCause,
+    pub duration: Duration,
 }

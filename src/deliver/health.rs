@@ -7,64 +7,65 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 /// Min time between two reports that an endpoint begins to fail.
-const QUIET: Duration = Duration::from_secs(60);
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
-pub(super) struct Health {
+pub(super) struct EndpointHealth {
     /// Read at each success, so that a working endpoint takes no lock.
     failing: AtomicBool,
-    trouble: Mutex<FailureStreak>,
+    failure_streak: Mutex<FailureStreak>,
 }
 
 #[derive(Default)]
 struct FailureStreak {
-    since: Option<Instant>,
-    last: Option<Instant>,
+    first_failure: Option<Instant>,
+    last_failure: Option<Instant>,
     failures: u64,
-    told: bool,
-    last_told: Option<Instant>,
+    is_reported: bool,
+    last_reported: Option<Instant>,
 }
 
 /// An endpoint works again whose failure was reported.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct EndpointRecovery {
     pub failures: u64,
-    pub lasted: Duration,
+    pub duration: Duration,
 }
 
-impl Health {
+impl EndpointHealth {
     /// Records a failed attempt. Returns whether to report it.
-    pub fn failed(&self, now: Instant) -> bool {
-        let mut trouble = self.trouble.lock();
+    pub fn record_failure(&self, now: Instant) -> bool {
+        let mut trouble = self.failure_streak.lock();
         self.failing.store(true, Ordering::Relaxed);
-        trouble.since.get_or_insert(now);
-        trouble.last = Some(now);
+        trouble.first_failure.get_or_insert(now);
+        trouble.last_failure = Some(now);
         trouble.failures += 1;
-        let tell = !trouble.told && trouble.last_told.is_none_or(|last| now.duration_since(last) >= QUIET);
+        let tell = !trouble.is_reported
+            && trouble.last_reported.is_none_or(|last| now.duration_since(last) >= REPORT_INTERVAL);
         if tell {
-            trouble.told = true;
-            trouble.last_told = Some(now);
+            trouble.is_reported = true;
+            trouble.last_reported = Some(now);
         }
         tell
     }
 
     /// Whether the endpoint fails, and its last failure is more recent than `time`.
     pub fn has_failed_within(&self, time: Duration, now: Instant) -> bool {
-        let last = || self.trouble.lock().last;
+        let last = || self.failure_streak.lock().last_failure;
         self.failing.load(Ordering::Relaxed) && last().is_some_and(|last| now.duration_since(last) < time)
     }
 
     /// Records a successful attempt. Returns the recovery to report, if any.
-    pub fn succeeded(&self, now: Instant) -> Option<EndpointRecovery> {
+    pub fn record_success(&self, now: Instant) -> Option<EndpointRecovery> {
         if !self.failing.load(Ordering::Relaxed) {
             return None;
         }
-        let mut trouble = self.trouble.lock();
+        let mut trouble = self.failure_streak.lock();
         self.failing.store(false, Ordering::Relaxed);
-        let since = trouble.since.take()?;
-        let recovery = EndpointRecovery { failures: trouble.failures, lasted: now.duration_since(since) };
+        let since = trouble.first_failure.take()?;
+        let recovery = EndpointRecovery { failures: trouble.failures, duration: now.duration_since(since) };
         trouble.failures = 0;
-        std::mem::take(&mut trouble.told).then_some(recovery)
+        std::mem::take(&mut trouble.is_reported).then_some(recovery)
     }
 }
 
@@ -74,35 +75,35 @@ mod tests {
 
     #[test]
     fn remembers_a_failure_for_a_while_unless_it_works_again() {
-        let (health, start) = (Health::default(), Instant::now());
+        let (health, start) = (EndpointHealth::default(), Instant::now());
         let hour = Duration::from_secs(3600);
         assert!(!health.has_failed_within(hour, start));
-        health.failed(start);
-        assert!(health.has_failed_within(hour, start + hour - QUIET));
+        health.record_failure(start);
+        assert!(health.has_failed_within(hour, start + hour - REPORT_INTERVAL));
         assert!(!health.has_failed_within(hour, start + hour));
-        health.failed(start + hour);
-        health.succeeded(start + hour);
+        health.record_failure(start + hour);
+        health.record_success(start + hour);
         assert!(!health.has_failed_within(hour, start + hour));
     }
 
     #[test]
     fn tells_the_first_failure_and_the_recovery() {
-        let (health, start) = (Health::default(), Instant::now());
-        assert_eq!(health.succeeded(start), None);
-        assert!(health.failed(start));
-        assert!(!health.failed(start + Duration::from_secs(5)));
-        let recovery = health.succeeded(start + Duration::from_secs(9));
-        assert_eq!(recovery, Some(EndpointRecovery { failures: 2, lasted: Duration::from_secs(9) }));
-        assert_eq!(health.succeeded(start + Duration::from_secs(9)), None);
+        let (health, start) = (EndpointHealth::default(), Instant::now());
+        assert_eq!(health.record_success(start), None);
+        assert!(health.record_failure(start));
+        assert!(!health.record_failure(start + Duration::from_secs(5)));
+        let recovery = health.record_success(start + Duration::from_secs(9));
+        assert_eq!(recovery, Some(EndpointRecovery { failures: 2, duration: Duration::from_secs(9) }));
+        assert_eq!(health.record_success(start + Duration::from_secs(9)), None);
     }
 
     #[test]
     fn an_endpoint_that_comes_and_goes_is_told_once_a_minute() {
-        let (health, start) = (Health::default(), Instant::now());
+        let (health, start) = (EndpointHealth::default(), Instant::now());
         let lines = (0..600u64).filter(|second| {
             let now = start + Duration::from_secs(*second);
-            let told = health.failed(now);
-            health.succeeded(now);
+            let told = health.record_failure(now);
+            health.record_success(now);
             told
         });
         assert_eq!(lines.count(), 10);

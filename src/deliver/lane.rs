@@ -40,7 +40,7 @@ use self::row_queue::RowQueues;
 pub use self::status::LaneStatus;
 pub use self::waiting::Takes;
 use super::context::DeliveryContext;
-use super::health::Health;
+use super::health::EndpointHealth;
 pub(super) use super::lane::slot::{LaneSlot, QueuedCall};
 use super::lane::wake::Wake;
 use super::lane_key::LaneKey;
@@ -49,7 +49,7 @@ use super::policy::concurrency::Concurrency;
 use super::policy::drain_rate::DrainRate;
 use super::throttle::SendTime;
 use super::transport::route::Route;
-use super::{Call, Cause};
+use super::{Call, FailureCause};
 use crate::definition::Endpoint;
 
 pub(super) struct Lane {
@@ -57,7 +57,7 @@ pub(super) struct Lane {
     /// The rules of the lane that depend on the order of its calls.
     order: &'static dyn SendOrder,
     pub route: Route,
-    pub health: Health,
+    pub health: EndpointHealth,
     pub shared: Arc<DeliveryContext>,
     /// The map of lanes, from which the lane removes itself.
     map: Arc<LaneMap>,
@@ -93,7 +93,7 @@ struct LaneState {
     concurrency: Concurrency,
     breaker: Breaker,
     /// Why the endpoint failed last, and since when it fails.
-    trouble: Option<(Cause, Duration)>,
+    trouble: Option<(FailureCause, Duration)>,
     /// An attempt has shown that the endpoint works.
     has_worked: bool,
     /// Until this time, calls of this lane are assumed to wait in the overflow log.
@@ -134,7 +134,7 @@ impl Lane {
             full_at: 0,
             full_since: Duration::ZERO,
             pace: DrainRate::default(),
-            concurrency: Concurrency::new(config.min_concurrency, config.most_at_once()),
+            concurrency: Concurrency::new(config.min_concurrency, config.max_concurrency()),
             breaker: Breaker::new(order.breaker_failures(config), config.breaker_pause),
             trouble: None,
             has_worked: false,
@@ -146,7 +146,7 @@ impl Lane {
             key,
             order,
             route: Route::new(endpoint),
-            health: Health::default(),
+            health: EndpointHealth::default(),
             shared,
             map,
             created: Instant::now(),
@@ -172,7 +172,7 @@ impl Lane {
             if !std::mem::replace(&mut state.is_maintained, true) {
                 self.map.maintain_from_now(self.clone());
             }
-            self.shared.call_entered();
+            self.shared.add_in_flight();
             let slot = LaneSlot { lane: self.clone(), bytes, under_way: false, row };
             self.order.enqueue(&mut state, QueuedCall { call, slot, queued_at: now }, &self.shared)
         };
@@ -191,16 +191,18 @@ impl Lane {
         let mut state = self.state();
         if state.closed && state.queue.is_empty() {
             state.workers -= 1;
-            self.shared.workers.left();
+            self.shared.workers.remove_worker();
             return NextAction::End;
         }
-        if state.under_way < state.concurrency.allowed() {
+        if state.under_way < state.concurrency.max_concurrent_calls() {
             match self.send_time_of_first(&state) {
                 SendTime::Now => {}
-                SendTime::In(wait) if !std::mem::replace(&mut state.pausing, true) => return NextAction::Pause(wait),
+                SendTime::After(wait) if !std::mem::replace(&mut state.pausing, true) => {
+                    return NextAction::Pause(wait);
+                }
                 // Without a share of the webhook's throttle slots, fresh calls soon go to the overflow log. `maintain`
                 // wakes the parked workers.
-                SendTime::In(_) | SendTime::Never => {
+                SendTime::After(_) | SendTime::Never => {
                     state.parked_workers.push(wake.clone());
                     return NextAction::Park;
                 }
@@ -209,7 +211,7 @@ impl Lane {
             queued.slot.under_way = true;
             state.under_way += 1;
             // When the concurrency limit has grown, there is work for another worker.
-            let more = !state.queue.is_empty() && state.under_way < state.concurrency.allowed();
+            let more = !state.queue.is_empty() && state.under_way < state.concurrency.max_concurrent_calls();
             let wake = if more { state.wake_worker(&self.shared.workers) } else { Wake::Busy };
             drop(state);
             self.wake(wake);

@@ -38,7 +38,7 @@ impl LaneKey {
             false if is_own => Whose::Own(target.webhook, target.version),
             false => Whose::Everybodys,
         };
-        Self { endpoint: target.endpoints[endpoint].lane.clone(), whose }
+        Self { endpoint: target.endpoints[endpoint].lane_key.clone(), whose }
     }
 
     /// The line in which the lane's calls wait, the same for all versions of the webhook.

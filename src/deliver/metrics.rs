@@ -4,11 +4,11 @@
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 use super::overflow_reason::OverflowReason;
-use super::policy::classify::Class;
+use super::policy::classify::AttemptClass;
 
 /// The metric handles, created when the recorder is installed.
 pub(super) struct DeliveryMetrics {
-    attempts: [Counter; Class::ALL.len()],
+    attempts: [Counter; AttemptClass::ALL.len()],
     pub delivered: Counter,
     pub exhausted: Counter,
     pub cancelled: Counter,
@@ -17,7 +17,7 @@ pub(super) struct DeliveryMetrics {
     pub from_append: Histogram,
     pub in_flight: Gauge,
     pub lanes: Gauge,
-    pub failing: Gauge,
+    pub failing_endpoints: Gauge,
     pub queued: Gauge,
     pub retries_waiting: Gauge,
     pub row_order_parked: Gauge,
@@ -30,7 +30,7 @@ pub(super) struct DeliveryMetrics {
 impl DeliveryMetrics {
     pub fn new() -> Self {
         Self {
-            attempts: Class::ALL.map(|class| counter!("outhook_attempts_total", "class" => class.as_str())),
+            attempts: AttemptClass::ALL.map(|class| counter!("outhook_attempts_total", "class" => class.as_str())),
             delivered: counter!("outhook_calls_total", "outcome" => "delivered"),
             exhausted: counter!("outhook_calls_total", "outcome" => "exhausted"),
             cancelled: counter!("outhook_calls_total", "outcome" => "cancelled"),
@@ -39,7 +39,7 @@ impl DeliveryMetrics {
             from_append: histogram!("outhook_delivery_seconds", "from" => "append"),
             in_flight: gauge!("outhook_calls_in_flight"),
             lanes: gauge!("outhook_lanes"),
-            failing: gauge!("outhook_endpoints_failing"),
+            failing_endpoints: gauge!("outhook_endpoints_failing"),
             queued: gauge!("outhook_calls_waiting", "where" => "memory"),
             retries_waiting: gauge!("outhook_retries_waiting"),
             row_order_parked: gauge!("outhook_row_order_parked"),
@@ -51,17 +51,17 @@ impl DeliveryMetrics {
         }
     }
 
-    pub fn deferred(&self, why: &OverflowReason) {
+    pub fn count_deferred(&self, why: &OverflowReason) {
         let index = match why {
             OverflowReason::Failing(_) => 0,
             OverflowReason::Full => 1,
-            OverflowReason::Waited => 2,
+            OverflowReason::QueuedTooLong => 2,
             OverflowReason::NoShare => 3,
         };
         self.deferred[index].increment(1);
     }
 
-    pub fn attempted(&self, class: Class) {
+    pub fn count_attempt(&self, class: AttemptClass) {
         self.attempts[class as usize].increment(1);
     }
 }

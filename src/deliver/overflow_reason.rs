@@ -9,7 +9,7 @@ pub(super) enum OverflowReason {
     /// The lane is full, and the endpoint takes fewer calls than arrive.
     Full,
     /// The call was queued for too long.
-    Waited,
+    QueuedTooLong,
     /// This instance has no share of the webhook's throttle slots.
     NoShare,
 }

@@ -8,27 +8,27 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::id::Line;
 
 /// A shorter failure does not count as an outage: calls that failed in it are due soon anyway.
-const OUTAGE: Duration = Duration::from_secs(10);
+const MIN_OUTAGE: Duration = Duration::from_secs(10);
 
 /// The end of an endpoint's outage, in which its breaker was open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recovery {
     pub line: Line,
     /// How long ago the outage began.
-    pub began: Duration,
+    pub began_ago: Duration,
     /// How long ago the outage ended.
-    pub ended: Duration,
+    pub ended_ago: Duration,
 }
 
 /// Start and end of the outages of each line since the last query. Several outages of a line count as one.
 #[derive(Default)]
-pub(super) struct Recovered(Mutex<HashMap<Line, (Instant, Instant)>>);
+pub(super) struct RecoveredEndpoints(Mutex<HashMap<Line, (Instant, Instant)>>);
 
-impl Recovered {
+impl RecoveredEndpoints {
     /// Records that an endpoint works again after it has failed for `lasted`.
-    pub fn tell(&self, line: Line, lasted: Duration) {
+    pub fn record(&self, line: Line, lasted: Duration) {
         let now = Instant::now();
-        if lasted < OUTAGE {
+        if lasted < MIN_OUTAGE {
             return;
         }
         let began = now.checked_sub(lasted).unwrap_or(now);
@@ -38,8 +38,8 @@ impl Recovered {
     pub fn take(&self) -> Vec<Recovery> {
         let of = |(line, (began, ended)): (Line, (Instant, Instant))| Recovery {
             line,
-            began: began.elapsed(),
-            ended: ended.elapsed(),
+            began_ago: began.elapsed(),
+            ended_ago: ended.elapsed(),
         };
         std::mem::take(&mut *self.outages()).into_iter().map(of).collect()
     }
@@ -55,14 +55,14 @@ mod tests {
 
     #[test]
     fn an_outage_is_told_once_and_a_short_failure_is_none() {
-        let recovered = Recovered::default();
-        recovered.tell(Line(1), Duration::from_secs(60));
-        recovered.tell(Line(1), Duration::from_secs(30));
-        recovered.tell(Line(2), Duration::from_secs(9));
+        let recovered = RecoveredEndpoints::default();
+        recovered.record(Line(1), Duration::from_secs(60));
+        recovered.record(Line(1), Duration::from_secs(30));
+        recovered.record(Line(2), Duration::from_secs(9));
         let taken = recovered.take();
         assert_eq!(taken.len(), 1);
         assert_eq!(taken[0].line, Line(1));
-        let (began, ended) = (taken[0].began, taken[0].ended);
+        let (began, ended) = (taken[0].began_ago, taken[0].ended_ago);
         assert!(began >= Duration::from_secs(60) && ended < Duration::from_secs(1), "{began:?} {ended:?}");
         assert!(recovered.take().is_empty());
     }

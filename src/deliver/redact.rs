@@ -10,27 +10,27 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::definition::without_secrets;
+use crate::definition::redact_secrets;
 use crate::rules::{Authorization, Target};
 
 /// Min length of a hidden value, in bytes. A shorter value is not a secret, and the text would be full of gaps.
-const SHORTEST: usize = 4;
+const MIN_SECRET_LENGTH: usize = 4;
 /// Characters that are encoded in a URL (all except the unreserved ones of RFC 3986), and by JavaScript's
 /// encodeURIComponent.
-const URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-const COMPONENT: &AsciiSet = &URL.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*');
+const URL_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const COMPONENT_ENCODED: &AsciiSet = &URL_ENCODED.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*');
 
 /// Returns at most `keep` bytes of a response as text, without the secrets of webhooks and the values of the webhook's
 /// headers.
-pub(in crate::deliver) fn shown(
+pub(in crate::deliver) fn redacted_response(
     begun: &[u8],
     target: &Target,
     authorization: Option<&HeaderValue>,
     keep: usize,
 ) -> String {
     let text = without_escapes(String::from_utf8_lossy(begun));
-    let mut text = without_secrets(&text).into_owned();
-    for hidden in hidden(target, authorization) {
+    let mut text = redact_secrets(&text).into_owned();
+    for hidden in secrets_to_hide(target, authorization) {
         if text.contains(&hidden) {
             text = text.replace(&hidden, "…");
         }
@@ -62,17 +62,18 @@ fn without_escapes(text: Cow<'_, str>) -> Cow<'_, str> {
 
 /// The secrets in the webhook's headers and authorization, in each form that a response may contain. The longest is
 /// first, as it may begin with another.
-fn hidden(target: &Target, authorization: Option<&HeaderValue>) -> Vec<String> {
+fn secrets_to_hide(target: &Target, authorization: Option<&HeaderValue>) -> Vec<String> {
     // The token endpoint may be the same server, and know the client by its secret.
     let client = match &target.authorization {
-        Some(Authorization::Fetched(source)) => Some(&source.client),
+        Some(Authorization::Fetched(source)) => Some(&source.client_authorization),
         _ => None,
     };
     let authorizations = authorization.into_iter().chain(client).map(|value| (&AUTHORIZATION, value));
     let headers = target.headers.iter().map(|(name, value)| (name, value)).chain(authorizations);
     let headers = headers.filter_map(|(name, value)| Some((name, value.to_str().ok()?)));
-    let values = headers.flat_map(|(name, value)| secrets_of(name, value)).filter(|value| value.len() >= SHORTEST);
-    let mut hidden: Vec<_> = values.flat_map(|value| as_written(&value)).collect();
+    let values =
+        headers.flat_map(|(name, value)| header_secrets(name, value)).filter(|value| value.len() >= MIN_SECRET_LENGTH);
+    let mut hidden: Vec<_> = values.flat_map(|value| encoded_forms(&value)).collect();
     hidden.sort_unstable_by(|one, other| (Reverse(one.len()), one).cmp(&(Reverse(other.len()), other)));
     hidden.dedup();
     hidden
@@ -80,7 +81,7 @@ fn hidden(target: &Target, authorization: Option<&HeaderValue>) -> Vec<String> {
 
 /// A header's value, and the parts of it that reveal the secret: a token without its scheme, the credentials of Basic
 /// authorization, a cookie's value.
-fn secrets_of(name: &HeaderName, value: &str) -> Vec<String> {
+fn header_secrets(name: &HeaderName, value: &str) -> Vec<String> {
     let mut secrets = vec![value.to_owned()];
     if let Some((scheme, token)) = value.split_once(' ') {
         let is = |known: &str| scheme.eq_ignore_ascii_case(known);
@@ -117,19 +118,22 @@ fn credentials(token: &str) -> Vec<String> {
 
 /// A text in each form that a response may contain: unchanged; in JSON, where some writers escape slashes, or all
 /// characters except ASCII; in HTML; in a URL or a form; and in base64.
-fn as_written(text: &str) -> Vec<String> {
+fn encoded_forms(text: &str) -> Vec<String> {
     let json = Value::from(text).to_string();
     let json = json[1..json.len() - 1].to_owned();
-    let ascii = [ascii(&json, |unit| format!("\\u{unit:04x}")), ascii(&json, |unit| format!("\\u{unit:04X}"))];
+    let ascii = [
+        escape_non_ascii(&json, |unit| format!("\\u{unit:04x}")),
+        escape_non_ascii(&json, |unit| format!("\\u{unit:04X}")),
+    ];
     let json = [json].into_iter().chain(ascii).flat_map(|json| [json.replace('/', "\\/"), json]);
     let html = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let quoted = [("&quot;", "&#39;"), ("&#34;", "&#x27;")]
         .map(|(double, single)| html.replace('"', double).replace('\'', single));
-    let url = utf8_percent_encode(text, URL).to_string();
+    let url = utf8_percent_encode(text, URL_ENCODED).to_string();
     let form = url.replace("%20", "+");
-    let component = utf8_percent_encode(text, COMPONENT).to_string();
+    let component = utf8_percent_encode(text, COMPONENT_ENCODED).to_string();
     let encoded = [url, form.replace('~', "%7E"), form.replace("%2A", "*"), form, component];
-    let lower = encoded.each_ref().map(|text| lower_hex(text));
+    let lower = encoded.each_ref().map(|text| lowercase_percent_encoding(text));
     let base64 = [STANDARD, URL_SAFE, STANDARD_NO_PAD, URL_SAFE_NO_PAD].map(|engine| engine.encode(text));
     let mut all = vec![html, text.to_owned()];
     all.extend(json.chain(quoted).chain(encoded).chain(lower).chain(base64));
@@ -137,7 +141,7 @@ fn as_written(text: &str) -> Vec<String> {
 }
 
 /// JSON text with all characters except ASCII escaped.
-fn ascii(json: &str, escape: impl Fn(u16) -> String) -> String {
+fn escape_non_ascii(json: &str, escape: impl Fn(u16) -> String) -> String {
     let mut ascii = String::with_capacity(json.len());
     for character in json.chars() {
         match character.is_ascii() {
@@ -149,7 +153,7 @@ fn ascii(json: &str, escape: impl Fn(u16) -> String) -> String {
 }
 
 /// Percent-encoded text with lowercase hexadecimal digits.
-fn lower_hex(encoded: &str) -> String {
+fn lowercase_percent_encoding(encoded: &str) -> String {
     let mut parts = encoded.split('%');
     let mut lower = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -172,8 +176,10 @@ mod tests {
         let mut target = Target::of(&webhook("crm001", "CRM")).unwrap();
         target.headers = [(header.0.parse().unwrap(), header.1.parse().unwrap())].into();
         let authentication = serde_json::from_value(authentication).unwrap();
-        let Authorization::Fixed(authorization) = Authorization::of(&authentication, None).unwrap() else { panic!() };
-        shown(answer.as_bytes(), &target, Some(&authorization), answer.len())
+        let Authorization::Fixed(authorization) = Authorization::compile(&authentication, None).unwrap() else {
+            panic!()
+        };
+        redacted_response(answer.as_bytes(), &target, Some(&authorization), answer.len())
     }
 
     #[test]
@@ -219,7 +225,7 @@ mod tests {
         hook.handling.authentication = serde_json::from_value(json!({"OAuth2": oauth})).unwrap();
         let target = Target::of(&hook).unwrap();
         let answer = b"s3 cret%, s3+cret%25, c:s3+cret%25, s3%20cret%25";
-        assert_eq!(shown(answer, &target, None, 100), "…, …, …, …");
+        assert_eq!(redacted_response(answer, &target, None, 100), "…, …, …, …");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use parking_lot::{Mutex, MutexGuard};
 
-use self::slots::{SECOND, Slot, Slots};
+use self::slots::{SLOT_CYCLE, Slot, Slots};
 use crate::id::WebhookId;
 
 mod slots;
@@ -25,17 +25,17 @@ mod slots;
 #[derive(Debug)]
 pub(super) struct Throttle {
     /// By partition: since when this instance owns it.
-    owned: Mutex<Vec<Option<Duration>>>,
+    owned_since: Mutex<Vec<Option<Duration>>>,
     /// The number of owned partitions that have no slots.
-    uncounted: AtomicUsize,
-    webhooks: DashMap<WebhookId, Used>,
+    partitions_without_slots: AtomicUsize,
+    webhooks: DashMap<WebhookId, UsedSlots>,
 }
 
 /// The used slots of a webhook.
 #[derive(Debug, Clone, Copy, Default)]
-struct Used {
+struct UsedSlots {
     /// The end of the last slot in which a call went out.
-    until: Duration,
+    used_until: Duration,
 }
 
 /// When a call may go out.
@@ -43,7 +43,7 @@ struct Used {
 pub(super) enum SendTime {
     Now,
     /// Not before this time has passed.
-    In(Duration),
+    After(Duration),
     /// This instance has no slots.
     Never,
 }
@@ -59,74 +59,74 @@ impl Throttle {
     /// For a topic with this number of partitions.
     pub fn new(partitions: usize) -> Arc<Self> {
         let owned = Mutex::new(vec![None; partitions.max(1)]);
-        Arc::new(Self { owned, uncounted: AtomicUsize::new(0), webhooks: DashMap::new() })
+        Arc::new(Self { owned_since: owned, partitions_without_slots: AtomicUsize::new(0), webhooks: DashMap::new() })
     }
 
     /// This instance owns a partition from `now` on. A partition above the number given to [`Throttle::new`] has no
     /// slots.
-    pub fn own(self: &Arc<Self>, partition: i32, now: Duration) -> SlotLease {
+    pub fn acquire_partition(self: &Arc<Self>, partition: i32, now: Duration) -> SlotLease {
         let partition = usize::try_from(partition).unwrap_or(usize::MAX);
-        match self.owned().get_mut(partition) {
+        match self.lock_owned().get_mut(partition) {
             Some(since) => *since = Some(now),
-            None => drop(self.uncounted.fetch_add(1, Ordering::Relaxed)),
+            None => drop(self.partitions_without_slots.fetch_add(1, Ordering::Relaxed)),
         }
         SlotLease { throttle: self.clone(), partition }
     }
 
     /// Takes the slot of `now` for a call of a webhook with this limit, or returns when the next slot starts.
     pub fn take(&self, webhook: WebhookId, calls_a_second: u32, now: Duration) -> SendTime {
-        let owned = self.owned();
+        let owned = self.lock_owned();
         let slots = Slots::new(calls_a_second, &owned);
         let mut used = self.webhooks.entry(webhook).or_default();
         // A used slot ends no later than that, unless the clock was set back.
-        let free = if used.until > now + SECOND { Duration::ZERO } else { used.until };
+        let free = if used.used_until > now + SLOT_CYCLE { Duration::ZERO } else { used.used_until };
         match slots.next(free, now) {
             Some(Slot { starts, ends }) if starts <= now => {
-                used.until = ends;
+                used.used_until = ends;
                 SendTime::Now
             }
-            Some(Slot { starts, .. }) => SendTime::In(starts - now),
+            Some(Slot { starts, .. }) => SendTime::After(starts - now),
             None => SendTime::Never,
         }
     }
 
     /// Mean time between the slots of this instance.
-    pub fn apart(&self, calls_a_second: u32) -> Duration {
-        Slots::new(calls_a_second, &self.owned()).apart()
+    pub fn mean_slot_interval(&self, calls_a_second: u32) -> Duration {
+        Slots::new(calls_a_second, &self.lock_owned()).mean_interval()
     }
 
     /// Returns whether this instance has no slots.
-    pub fn owns_nothing(&self) -> bool {
-        self.owned().iter().all(Option::is_none)
+    pub fn has_no_slots(&self) -> bool {
+        self.lock_owned().iter().all(Option::is_none)
     }
 
     /// Returns whether this instance reads no partition of the topic, not even one without slots.
-    pub fn reads_nothing(&self) -> bool {
-        self.owns_nothing() && self.uncounted.load(Ordering::Relaxed) == 0
+    pub fn reads_no_partition(&self) -> bool {
+        self.has_no_slots() && self.partitions_without_slots.load(Ordering::Relaxed) == 0
     }
 
     /// Forgets webhooks whose last used slot has ended.
     pub fn forget_idle(&self, now: Duration) {
-        self.webhooks.retain(|_, used| used.until > now);
+        self.webhooks.retain(|_, used| used.used_until > now);
     }
 
-    fn owned(&self) -> MutexGuard<'_, Vec<Option<Duration>>> {
-        self.owned.lock()
+    fn lock_owned(&self) -> MutexGuard<'_, Vec<Option<Duration>>> {
+        self.owned_since.lock()
     }
 }
 
 impl SlotLease {
     /// Returns whether the partition has slots: it existed when partitions were counted.
-    pub fn is_counted(&self) -> bool {
-        self.partition < self.throttle.owned().len()
+    pub fn has_slots(&self) -> bool {
+        self.partition < self.throttle.lock_owned().len()
     }
 }
 
 impl Drop for SlotLease {
     fn drop(&mut self) {
-        match self.throttle.owned().get_mut(self.partition) {
+        match self.throttle.lock_owned().get_mut(self.partition) {
             Some(since) => *since = None,
-            None => drop(self.throttle.uncounted.fetch_sub(1, Ordering::Relaxed)),
+            None => drop(self.throttle.partitions_without_slots.fetch_sub(1, Ordering::Relaxed)),
         }
     }
 }
@@ -138,11 +138,11 @@ mod tests {
     #[test]
     fn a_partition_that_was_not_counted_has_no_slots_but_is_read() {
         let throttle = Throttle::new(2);
-        let share = throttle.own(2, Duration::ZERO);
-        assert!(!share.is_counted() && throttle.owns_nothing() && !throttle.reads_nothing());
-        let counted = throttle.own(1, Duration::ZERO);
-        assert!(counted.is_counted() && !throttle.owns_nothing());
+        let share = throttle.acquire_partition(2, Duration::ZERO);
+        assert!(!share.has_slots() && throttle.has_no_slots() && !throttle.reads_no_partition());
+        let counted = throttle.acquire_partition(1, Duration::ZERO);
+        assert!(counted.has_slots() && !throttle.has_no_slots());
         drop((share, counted));
-        assert!(throttle.reads_nothing());
+        assert!(throttle.reads_no_partition());
     }
 }

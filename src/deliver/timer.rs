@@ -16,7 +16,7 @@ impl Timer {
     }
 
     /// Awaits the work. None if it has not ended at the deadline.
-    pub async fn limit<T>(&mut self, deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
+    pub async fn run_until<T>(&mut self, deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         let mut set = false;
         poll_fn(|context| {
@@ -56,7 +56,7 @@ mod tests {
             context.waker().wake_by_ref();
             Poll::<()>::Pending
         });
-        let ended = tokio::time::timeout(Duration::from_secs(5), Timer::new().limit(deadline, busy)).await;
+        let ended = tokio::time::timeout(Duration::from_secs(5), Timer::new().run_until(deadline, busy)).await;
         assert_eq!(ended, Ok(None));
         assert!(polls > 1);
     }

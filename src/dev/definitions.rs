@@ -12,7 +12,7 @@ use standardwebhooks::Webhook as Verifier;
 use crate::config::Config;
 use crate::decode::Identity;
 use crate::definition::plan::{ApplyContext, Problems, plan};
-use crate::definition::yaml::{BadFile, DefinitionFile};
+use crate::definition::yaml::{DefinitionFile, InvalidFile};
 use crate::definition::{Definitions, PendingDefinitions, Stamp, edit};
 use crate::id::{AccountId, ClientId, EventId};
 use crate::render::message_id;
@@ -30,7 +30,7 @@ pub(super) struct SampleEvents {
 #[derive(Debug, thiserror::Error)]
 pub enum SampleError {
     #[error("the sample webhooks are not valid definitions: {0}")]
-    File(#[from] BadFile),
+    File(#[from] InvalidFile),
     #[error(transparent)]
     Write(#[from] WriteError<Problems>),
     #[error(transparent)]
@@ -52,7 +52,7 @@ pub(super) async fn apply(config: &Config, receiver: SocketAddr) -> Result<Defin
             account: Some(&AccountId::from(ACCOUNT)),
             prune: false,
             policy: &policy,
-            seen: &|_, _| None,
+            seen_fields: &|_, _| None,
             stamp: &stamp,
             read_secret: &|_| unreachable!("the sample webhooks have no references to secrets"),
             random: &random,
@@ -75,7 +75,7 @@ pub(super) async fn make_client(config: &Config) -> Result<(ClientId, String), S
             account: &account,
             policy: &policy,
             stamp: &stamp,
-            seen: &|_, _| None,
+            seen_fields: &|_, _| None,
             random: &random,
         };
         Ok::<_, Problems>(edit::create_client(draft, "outhook dev", false, &terms))
@@ -103,7 +103,7 @@ impl SampleEvents {
         let find = |sample: SampleEvent| {
             let (webhook, table, event_type) = sample.identity();
             definitions
-                .named(&account, webhook)
+                .webhooks_named(&account, webhook)
                 .flat_map(|webhook| definitions.events_of(webhook.id))
                 .find(|event| event.object_name == table && event.operation.event_type() == event_type)
                 .map(|event| (sample, event.id))
@@ -115,7 +115,7 @@ impl SampleEvents {
 
     /// The messages of a change if it fired all events of its table.
     pub(super) fn messages_of(&self, change: &Change) -> Vec<(SampleEvent, u128)> {
-        let identity = Identity::Given(change.id.as_str().into());
+        let identity = Identity::ProducerId(change.id.as_str().into());
         self.events
             .iter()
             .filter(|(event, _)| event.identity().1 == change.table)

@@ -6,11 +6,11 @@ use super::report::{BreakerStatus, EndpointsReport};
 use crate::id::Line;
 
 /// An instance without a report for this time counts as gone, in milliseconds. It reports every 5 s.
-pub const SILENT_MS: i64 = 20_000;
+pub const MAX_REPORT_AGE_MS: i64 = 20_000;
 
 /// The newest report of each run.
 #[derive(Debug, Default)]
-pub struct Group {
+pub struct GroupStatus {
     reports: HashMap<String, EndpointsReport>,
 }
 
@@ -55,21 +55,21 @@ impl EndpointStatus {
     }
 }
 
-impl Group {
+impl GroupStatus {
     /// Stores a run's report, unless a newer one is known.
-    pub fn learn_report(&mut self, run: &str, report: EndpointsReport) {
+    pub fn apply_report(&mut self, run: &str, report: EndpointsReport) {
         if self.reports.get(run).is_none_or(|known| known.at_ms <= report.at_ms) {
             self.reports.insert(run.to_owned(), report);
         }
     }
 
     /// Removes the reports of instances that count as gone.
-    pub fn forget_silent(&mut self, now_ms: i64) {
+    pub fn drop_silent(&mut self, now_ms: i64) {
         self.reports.retain(|_, report| is_fresh(report, now_ms));
     }
 
     /// Number of endpoints that the reports had no room for.
-    pub fn left_out(&self, now_ms: i64) -> usize {
+    pub fn omitted_endpoints(&self, now_ms: i64) -> usize {
         self.fresh(now_ms).map(|report| report.left_out).sum()
     }
 
@@ -109,5 +109,5 @@ impl Group {
 }
 
 fn is_fresh(report: &EndpointsReport, now_ms: i64) -> bool {
-    now_ms.saturating_sub(report.at_ms) <= SILENT_MS
+    now_ms.saturating_sub(report.at_ms) <= MAX_REPORT_AGE_MS
 }

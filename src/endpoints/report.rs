@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::Unwritten;
-use crate::deliver::{LaneStatus, Phase};
+use super::StatsTopicRecord;
+use crate::deliver::{BreakerPhase, LaneStatus};
 use crate::id::Line;
 
 /// Prefix of the keys of reports. The run's name follows.
@@ -14,16 +14,16 @@ pub const REPORT_PREFIX: &str = "endpoints/";
 pub const ORDER_PREFIX: &str = "retry-now/";
 
 /// Label of the overflow log, as of a topic where calls wait.
-pub const OVERFLOW: &str = "overflow";
+pub const OVERFLOW_PLACE: &str = "overflow";
 
 /// Max endpoints in one report: about 100 kB. Failing endpoints and endpoints with the most calls come first.
-const MOST: usize = 500;
+const MAX_REPORTED_ENDPOINTS: usize = 500;
 /// Max length of the text of a cause, in characters.
-const CAUSE: usize = 200;
+const MAX_CAUSE_CHARS: usize = 200;
 
 /// Max difference between the times of an outage and those of the calls that were deferred in it, in milliseconds.
 /// They are from the clocks of different instances, and are rounded.
-const CLOCKS_MS: i64 = 1000;
+const MAX_CLOCK_SKEW_MS: i64 = 1000;
 
 /// A record of the stats topic is not a report or an order. The text says why.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +98,7 @@ pub struct WaitingCalls {
 
 /// The label in reports of a version that reported only the overflow log.
 fn overflow() -> String {
-    OVERFLOW.to_owned()
+    OVERFLOW_PLACE.to_owned()
 }
 
 /// An order to retry the waiting calls of a line now.
@@ -115,11 +115,14 @@ impl EndpointsReport {
     /// The report of these lanes and calls.
     pub(super) fn of(mut lanes: Vec<LaneStatus>, mut waiting: Vec<WaitingCalls>, at_ms: i64) -> Self {
         let most_telling = |lane: &LaneStatus| std::cmp::Reverse((lane.is_failing, lane.in_memory));
-        let left_out = lanes.len().saturating_sub(MOST).max(waiting.len().saturating_sub(MOST));
+        let left_out = lanes
+            .len()
+            .saturating_sub(MAX_REPORTED_ENDPOINTS)
+            .max(waiting.len().saturating_sub(MAX_REPORTED_ENDPOINTS));
         lanes.sort_by_key(most_telling);
-        lanes.truncate(MOST);
+        lanes.truncate(MAX_REPORTED_ENDPOINTS);
         waiting.sort_by_key(|waiting| std::cmp::Reverse(waiting.calls));
-        waiting.truncate(MOST);
+        waiting.truncate(MAX_REPORTED_ENDPOINTS);
         let lanes = lanes.into_iter().map(|lane| LaneReport::of(lane, at_ms)).collect();
         Self { at_ms, lanes, waiting, left_out }
     }
@@ -129,9 +132,9 @@ impl EndpointsReport {
     }
 
     /// The record of a run's report.
-    pub(super) fn record(&self, run: &str) -> Unwritten {
+    pub(super) fn record(&self, run: &str) -> StatsTopicRecord {
         let value = serde_json::to_string(self).expect("a report has only texts and numbers");
-        Unwritten { key: format!("{REPORT_PREFIX}{run}"), value }
+        StatsTopicRecord { key: format!("{REPORT_PREFIX}{run}"), value }
     }
 
     /// # Errors
@@ -146,15 +149,16 @@ impl LaneReport {
         let LaneStatus { line, trouble, outage, is_failing, breaker, concurrency, under_way, in_memory } = lane;
         let since = |lasted: std::time::Duration| at_ms - i64::try_from(lasted.as_millis()).unwrap_or(0);
         let breaker = match breaker {
-            Phase::Closed => BreakerStatus::Closed,
-            Phase::Open(_) => BreakerStatus::Open,
-            Phase::Probing => BreakerStatus::Probing,
+            BreakerPhase::Closed => BreakerStatus::Closed,
+            BreakerPhase::Open(_) => BreakerStatus::Open,
+            BreakerPhase::Probing => BreakerStatus::Probing,
         };
         Self {
             line,
             fails_since_ms: trouble.as_ref().map(|(_, lasted)| since(*lasted)),
             outage_since_ms: outage.map(since),
-            cause: trouble.map(|(cause, _)| (cause.class.to_owned(), cause.text.chars().take(CAUSE).collect())),
+            cause: trouble
+                .map(|(cause, _)| (cause.class.to_owned(), cause.text.chars().take(MAX_CAUSE_CHARS).collect())),
             is_failing,
             breaker,
             concurrency,
@@ -177,21 +181,21 @@ impl BreakerStatus {
 
 impl RetryOrder {
     /// An order for all calls of a line that have been written by now.
-    pub fn of_all(line: Line, now_ms: i64) -> Self {
+    pub fn for_all_calls(line: Line, now_ms: i64) -> Self {
         Self { line, from_ms: i64::MIN, at_ms: now_ms }
     }
 
     /// An order for the calls that were written during an outage. The outage is in milliseconds since 1970, by the
     /// clocks of the instances that saw it. The order may reach into the future.
-    pub fn of_outage(line: Line, outage_ms: RangeInclusive<i64>) -> Self {
+    pub fn for_outage(line: Line, outage_ms: RangeInclusive<i64>) -> Self {
         let (began, ended) = outage_ms.into_inner();
-        Self { line, from_ms: began.saturating_sub(CLOCKS_MS), at_ms: ended.saturating_add(CLOCKS_MS) }
+        Self { line, from_ms: began.saturating_sub(MAX_CLOCK_SKEW_MS), at_ms: ended.saturating_add(MAX_CLOCK_SKEW_MS) }
     }
 
     /// Key and value of its record: `from` and `at`, or only `at` if it covers all calls.
-    pub fn record(self) -> Unwritten {
+    pub fn record(self) -> StatsTopicRecord {
         let from = if self.from_ms == i64::MIN { String::new() } else { format!("{} ", self.from_ms) };
-        Unwritten { key: format!("{ORDER_PREFIX}{:016x}", self.line.0), value: format!("{from}{}", self.at_ms) }
+        StatsTopicRecord { key: format!("{ORDER_PREFIX}{:016x}", self.line.0), value: format!("{from}{}", self.at_ms) }
     }
 
     pub(super) fn read(key: &str, value: &[u8]) -> Result<Self, InvalidRecord> {

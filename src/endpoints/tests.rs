@@ -1,4 +1,4 @@
-use super::group::SILENT_MS;
+use super::group::MAX_REPORT_AGE_MS;
 use super::report::{BreakerStatus, LaneReport};
 use super::*;
 
@@ -22,17 +22,17 @@ fn report(at_ms: i64, lanes: Vec<LaneReport>, calls: usize, oldest_ms: i64) -> E
     EndpointsReport {
         at_ms,
         lanes,
-        waiting: vec![WaitingCalls { line: LINE, topic_label: OVERFLOW.to_owned(), calls, oldest_ms }],
+        waiting: vec![WaitingCalls { line: LINE, topic_label: OVERFLOW_PLACE.to_owned(), calls, oldest_ms }],
         left_out: 0,
     }
 }
 
 #[test]
 fn the_group_is_the_sum_of_its_instances() {
-    let mut group = Group::default();
-    group.learn_report("a", report(1000, vec![lane(true, Some(400))], 7, 900));
-    group.learn_report("b", report(1000, vec![lane(false, Some(300))], 5, 800));
-    group.learn_report("c", report(1000, vec![], 1, 950));
+    let mut group = GroupStatus::default();
+    group.apply_report("a", report(1000, vec![lane(true, Some(400))], 7, 900));
+    group.apply_report("b", report(1000, vec![lane(false, Some(300))], 5, 800));
+    group.apply_report("c", report(1000, vec![], 1, 950));
     let status = group.status(LINE, 2000);
     assert_eq!((status.instances, status.failing_on, status.breaker), (2, 1, BreakerStatus::Open));
     assert_eq!((status.fails_since_ms, status.cause.clone().unwrap().1), (Some(300), "since 300".to_owned()));
@@ -46,28 +46,28 @@ fn the_group_is_the_sum_of_its_instances() {
 fn an_outage_that_is_not_shown_any_more_is_reported() {
     let long_ago = LaneReport { fails_since_ms: None, outage_since_ms: Some(100), ..lane(false, None) };
     let record = report(1000, vec![long_ago, lane(true, Some(400))], 7, 900).record("a");
-    let mut group = Group::default();
-    group.learn_report("a", EndpointsReport::read(record.value.as_bytes()).unwrap());
+    let mut group = GroupStatus::default();
+    group.apply_report("a", EndpointsReport::read(record.value.as_bytes()).unwrap());
     let status = group.status(LINE, 2000);
     assert_eq!((status.fails_since_ms, group.outage_since_ms(LINE, 2000)), (Some(400), Some(100)));
 }
 
 #[test]
 fn an_instance_that_is_silent_counts_no_more_and_an_older_report_changes_nothing() {
-    let mut group = Group::default();
-    group.learn_report("a", report(1000, vec![], 7, 900));
-    group.learn_report("a", report(500, vec![], 3, 900));
+    let mut group = GroupStatus::default();
+    group.apply_report("a", report(1000, vec![], 7, 900));
+    group.apply_report("a", report(500, vec![], 3, 900));
     assert_eq!(group.status(LINE, 1000).waiting_calls(), 7);
-    assert_eq!(group.status(LINE, 1001 + SILENT_MS).waiting_calls(), 0);
-    group.forget_silent(1001 + SILENT_MS);
+    assert_eq!(group.status(LINE, 1001 + MAX_REPORT_AGE_MS).waiting_calls(), 0);
+    group.drop_silent(1001 + MAX_REPORT_AGE_MS);
     assert_eq!(group.status(LINE, 1000).waiting_calls(), 0, "it is forgotten");
 }
 
 #[test]
 fn an_endpoint_that_fails_anywhere_fails_and_one_without_calls_is_idle() {
     let state = |lanes: Vec<LaneReport>, calls| {
-        let mut group = Group::default();
-        group.learn_report("a", report(1000, lanes, calls, 900));
+        let mut group = GroupStatus::default();
+        group.apply_report("a", report(1000, lanes, calls, 900));
         group.status(LINE, 1000).state()
     };
     assert_eq!(state(vec![lane(false, None), lane(true, Some(400))], 0), "fails");
@@ -82,27 +82,27 @@ fn reports_are_learnt_until_they_are_old() {
     let endpoints = Endpoints::default();
     let record = report(1000, vec![], 7, 900).record("a");
     let key = &record.key[REPORT_PREFIX.len()..];
-    endpoints.learn_report("b", b"of a newer program", 1000);
-    endpoints.learn_report(key, record.value.as_bytes(), 1001 + SILENT_MS);
+    endpoints.apply_report("b", b"of a newer program", 1000);
+    endpoints.apply_report(key, record.value.as_bytes(), 1001 + MAX_REPORT_AGE_MS);
     assert_eq!(endpoints.status(LINE, 1000).waiting_calls(), 0, "it was too old to be kept");
-    endpoints.learn_report(key, record.value.as_bytes(), 1000);
+    endpoints.apply_report(key, record.value.as_bytes(), 1000);
     assert_eq!(endpoints.status(LINE, 1000).waiting_calls(), 7);
-    endpoints.forget_old(1001 + SILENT_MS);
+    endpoints.drop_old(1001 + MAX_REPORT_AGE_MS);
     assert_eq!(endpoints.status(LINE, 1000).waiting_calls(), 0);
 }
 
 #[test]
 fn an_order_waits_until_the_topic_has_it_and_counts_here_at_once() {
     let endpoints = Arc::new(Endpoints::default());
-    let partition = endpoints.partition(OVERFLOW, 0);
+    let partition = endpoints.partition(OVERFLOW_PLACE, 0);
     endpoints.order(&[LINE, Line(1)], 1000).unwrap();
-    assert!(partition.forward(LINE).has(1000) && !partition.forward(LINE).has(1001));
+    assert!(partition.early_send_window(LINE).has(1000) && !partition.early_send_window(LINE).has(1001));
     let taken = endpoints.take_unwritten_orders(0);
     assert_eq!(taken.iter().map(|order| order.line).collect::<Vec<_>>(), [Line(1), LINE]);
     assert!(endpoints.take_unwritten_orders(0).is_empty());
 
     endpoints.order(&[LINE], 20_000).unwrap();
-    taken.into_iter().for_each(|order| endpoints.order_failed(order));
+    taken.into_iter().for_each(|order| endpoints.requeue_order(order));
     let again = endpoints.take_unwritten_orders(0).into_iter().map(|order| (order.line, order.at_ms));
     assert_eq!(again.collect::<Vec<_>>(), [(Line(1), 1000), (LINE, 20_000)], "the newest of each line");
 }
@@ -110,7 +110,7 @@ fn an_order_waits_until_the_topic_has_it_and_counts_here_at_once() {
 #[test]
 fn no_more_orders_are_taken_than_there_is_room_for() {
     let endpoints = Endpoints::default();
-    let lines: Vec<_> = (0..MOST_ORDERS as u64).map(Line).collect();
+    let lines: Vec<_> = (0..MAX_UNWRITTEN_ORDERS as u64).map(Line).collect();
     endpoints.order(&lines, 1000).unwrap();
     assert_eq!(endpoints.order(&[LINE], 1000), Err(TooManyOrders));
     endpoints.take_unwritten_orders(0);
@@ -124,8 +124,8 @@ fn reports_and_orders_are_read_as_they_were_written() {
     assert_eq!(record.key, "endpoints/a");
     assert_eq!(EndpointsReport::read(record.value.as_bytes()).unwrap(), written);
     assert!(EndpointsReport::read(b"[1").is_err());
-    let order = RetryOrder::of_all(LINE, 1234);
-    let Unwritten { key, value } = order.record();
+    let order = RetryOrder::for_all_calls(LINE, 1234);
+    let StatsTopicRecord { key, value } = order.record();
     assert_eq!(key, "retry-now/fedcba9876543210");
     assert_eq!(RetryOrder::read(&key[ORDER_PREFIX.len()..], value.as_bytes()).unwrap(), order);
     let recovery = RetryOrder { from_ms: 17, ..order };
@@ -135,12 +135,12 @@ fn reports_and_orders_are_read_as_they_were_written() {
 
 #[test]
 fn clocks_may_differ_between_who_sees_an_outage_and_who_sends_calls_to_wait() {
-    let order = RetryOrder::of_outage(LINE, 50_000..=60_000);
+    let order = RetryOrder::for_outage(LINE, 50_000..=60_000);
     assert_eq!(order, RetryOrder { line: LINE, from_ms: 49_000, at_ms: 61_000 });
     let endpoints = Endpoints::default();
-    let Unwritten { key, value } = order.record();
-    endpoints.learn_order(&key[ORDER_PREFIX.len()..], value.as_bytes(), 60_100).unwrap();
-    let forward = endpoints.orders.forward(LINE);
+    let StatsTopicRecord { key, value } = order.record();
+    endpoints.apply_order(&key[ORDER_PREFIX.len()..], value.as_bytes(), 60_100).unwrap();
+    let forward = endpoints.orders.early_send_window(LINE);
     assert!(
         forward.has(60_100) && !forward.has(60_101),
         "calls that are written later by the reader's clock are not covered"
@@ -149,39 +149,39 @@ fn clocks_may_differ_between_who_sees_an_outage_and_who_sends_calls_to_wait() {
 
 #[test]
 fn an_order_is_news_once() {
-    let orders = Orders::default();
-    let order = RetryOrder::of_all(LINE, 1234);
-    assert!(orders.learn(order) && !orders.learn(order));
-    assert!(!orders.learn(RetryOrder { at_ms: 1, ..order }));
-    let has = |written_ms| orders.forward(LINE).has(written_ms);
+    let orders = RetryOrders::default();
+    let order = RetryOrder::for_all_calls(LINE, 1234);
+    assert!(orders.merge(order) && !orders.merge(order));
+    assert!(!orders.merge(RetryOrder { at_ms: 1, ..order }));
+    let has = |written_ms| orders.early_send_window(LINE).has(written_ms);
     assert!(has(0) && has(1234) && !has(1235));
-    orders.forget_old(i64::MAX);
+    orders.drop_old(i64::MAX);
     assert!(!has(0));
 }
 
 #[test]
 fn the_order_of_a_recovery_is_about_the_outage_and_adds_to_one_just_before() {
-    let orders = Orders::default();
+    let orders = RetryOrders::default();
     let recovery = |from_ms, at_ms| RetryOrder { line: LINE, from_ms, at_ms };
-    let has = |written_ms| orders.forward(LINE).has(written_ms);
-    assert!(orders.learn(recovery(1_000, 9_000)));
+    let has = |written_ms| orders.early_send_window(LINE).has(written_ms);
+    assert!(orders.merge(recovery(1_000, 9_000)));
     assert!(!has(999) && has(1_000) && has(9_000));
-    assert!(orders.learn(RetryOrder::of_all(LINE, 200_000)) && orders.learn(recovery(190_000, 201_000)));
+    assert!(orders.merge(RetryOrder::for_all_calls(LINE, 200_000)) && orders.merge(recovery(190_000, 201_000)));
     assert!(has(0) && has(201_000));
     // The first order is long ago. So an endpoint that fails and recovers repeatedly does not extend it forever.
-    assert!(orders.learn(recovery(255_000, 261_000)));
+    assert!(orders.merge(recovery(255_000, 261_000)));
     assert!(!has(201_000) && has(255_000));
-    assert!(!orders.learn(recovery(0, 100_000)), "one of long before");
-    assert!(orders.learn(recovery(250_000, 260_900)) && has(250_000), "another instance saw more of the outage");
+    assert!(!orders.merge(recovery(0, 100_000)), "one of long before");
+    assert!(orders.merge(recovery(250_000, 260_900)) && has(250_000), "another instance saw more of the outage");
 }
 
 #[test]
 fn an_order_of_a_clock_that_is_ahead_is_not_about_calls_to_come() {
     let endpoints = Arc::new(Endpoints::default());
-    let partition = endpoints.partition(OVERFLOW, 0);
-    let Unwritten { key, value } = RetryOrder::of_all(LINE, 90_000).record();
-    endpoints.learn_order(&key[ORDER_PREFIX.len()..], value.as_bytes(), 1000).unwrap();
-    assert!(partition.forward(LINE).has(1000) && !partition.forward(LINE).has(1001));
+    let partition = endpoints.partition(OVERFLOW_PLACE, 0);
+    let StatsTopicRecord { key, value } = RetryOrder::for_all_calls(LINE, 90_000).record();
+    endpoints.apply_order(&key[ORDER_PREFIX.len()..], value.as_bytes(), 1000).unwrap();
+    assert!(partition.early_send_window(LINE).has(1000) && !partition.early_send_window(LINE).has(1001));
 }
 
 #[test]

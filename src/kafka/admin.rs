@@ -18,7 +18,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::errors::{self, ClientErrors, Unanswered};
+use super::errors::{self, BrokerError, ClientErrors};
 
 pub use rdkafka::admin::NewTopic;
 
@@ -86,7 +86,7 @@ impl Admin {
     ///
     /// # Errors
     /// No broker answers in time.
-    pub async fn overview(&self) -> Result<(usize, BTreeMap<String, usize>), Unanswered> {
+    pub async fn overview(&self) -> Result<(usize, BTreeMap<String, usize>), BrokerError> {
         self.ask(|asker| {
             let serve = || {
                 asker.poll(SERVE);

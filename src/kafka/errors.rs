@@ -10,12 +10,12 @@ use rdkafka::metadata::Metadata;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 /// Max different errors kept.
-const MAX_TROUBLES: usize = 16;
+const MAX_ERRORS: usize = 16;
 /// Timeout of the first request. Each further request waits twice as long, so that a slow broker can answer too.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
+const INITIAL_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The fix for a missing ACL.
-const ADD_AN_ACL: &str = "this client lacks an ACL: `outhook check` names it, with the command that adds it";
+const ACL_HINT: &str = "this client lacks an ACL: `outhook check` names it, with the command that adds it";
 
 /// Errors that a client's callbacks reported.
 #[derive(Default)]
@@ -23,34 +23,34 @@ pub struct ClientErrors(Mutex<Vec<(Option<RDKafkaErrorCode>, String)>>);
 
 /// Why brokers do not answer a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unanswered {
+pub enum BrokerError {
     #[error(
         "a broker refuses this client: {0}; check sasl.username, sasl.password and sasl.mechanism in [kafka.properties]"
     )]
     Refused(String),
-    #[error("the brokers deny this client access to the topic; {ADD_AN_ACL}")]
-    Hidden,
+    #[error("the brokers deny this client access to the topic; {ACL_HINT}")]
+    TopicDenied,
     #[error("no broker answers within {:.1} s: {reason}", .within.as_secs_f64())]
-    Silent { within: Duration, reason: String },
+    TimedOut { within: Duration, reason: String },
 }
 
 impl ClientErrors {
     /// Collects an error that the client reported to its context.
     pub fn error(&self, error: &KafkaError, reason: &str) {
-        self.keep(error.rdkafka_error_code(), reason);
+        self.add(error.rdkafka_error_code(), reason);
     }
 
     /// Collects a log line. A closed connection is not an error to librdkafka, which reconnects: it is only logged.
     pub fn log(&self, facility: &str, text: &str) {
         if facility == "FAIL" {
-            self.keep(None, text.split_once("]: ").map_or(text, |(_thread, reason)| reason));
+            self.add(None, text.split_once("]: ").map_or(text, |(_thread, reason)| reason));
         }
     }
 
-    fn keep(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
+    fn add(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
         let trouble = (code, reason.to_owned());
         let mut troubles = self.0.lock();
-        if troubles.len() < MAX_TROUBLES && !troubles.contains(&trouble) {
+        if troubles.len() < MAX_ERRORS && !troubles.contains(&trouble) {
             troubles.push(trouble);
         }
     }
@@ -61,7 +61,7 @@ impl ClientErrors {
         let troubles = self.0.lock();
         let of_a_broker = |(code, _): &&(Option<RDKafkaErrorCode>, _)| *code != Some(RDKafkaErrorCode::AllBrokersDown);
         let (_, reason) = troubles.iter().find(of_a_broker).or(troubles.first())?;
-        Some(with_question(reason))
+        Some(with_hint(reason))
     }
 
     /// Why a broker refuses this client. This is permanent: waiting does not help.
@@ -80,7 +80,7 @@ pub fn is_denied(error: &KafkaError) -> bool {
 }
 
 /// Whether an error concerns the consumer group that a client must name but never joins. Such an error has no effect.
-pub fn is_of_the_group(error: &KafkaError) -> bool {
+pub fn is_group_error(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
@@ -120,25 +120,25 @@ pub fn is_final(error: &KafkaError) -> bool {
 }
 
 /// The text of a client's error, with the fix if it is a missing ACL.
-pub fn told(error: &KafkaError) -> String {
-    told_as(error.rdkafka_error_code(), &error.to_string())
+pub fn error_text(error: &KafkaError) -> String {
+    error_text_for(error.rdkafka_error_code(), &error.to_string())
 }
 
 /// The same for an error code and the client's own text.
-pub fn told_as(code: Option<RDKafkaErrorCode>, text: &str) -> String {
+pub fn error_text_for(code: Option<RDKafkaErrorCode>, text: &str) -> String {
     match code {
         Some(
             RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::GroupAuthorizationFailed
             | RDKafkaErrorCode::TransactionalIdAuthorizationFailed,
-        ) => format!("{text}; {ADD_AN_ACL}"),
+        ) => format!("{text}; {ACL_HINT}"),
         _ => text.to_owned(),
     }
 }
 
 /// Appends a hint. A port that speaks TLS or SASL closes the connection of a client that does not, and the other way
 /// round.
-fn with_question(reason: &str) -> String {
+fn with_hint(reason: &str) -> String {
     let hung_up = ["Disconnected", "SSL handshake failed", "ApiVersion", "brokers are down"];
     if hung_up.iter().any(|sign| reason.contains(sign)) {
         format!("{reason}; is security.protocol in [kafka.properties] right for this port?")
@@ -160,29 +160,29 @@ pub fn metadata<C: ClientContext>(
     within: Duration,
     troubles: &ClientErrors,
     serve: impl Fn(),
-) -> Result<Metadata, Unanswered> {
+) -> Result<Metadata, BrokerError> {
     let started = Instant::now();
-    let mut wait = FIRST_WAIT;
+    let mut wait = INITIAL_REQUEST_TIMEOUT;
     loop {
         let left = within.saturating_sub(started.elapsed());
         let error = match client.fetch_metadata(topic, wait.min(left)) {
-            Ok(metadata) if topic.is_some() && hides(&metadata) => return Err(Unanswered::Hidden),
+            Ok(metadata) if topic.is_some() && is_topic_denied(&metadata) => return Err(BrokerError::TopicDenied),
             Ok(metadata) => return Ok(metadata),
             Err(error) => error,
         };
         serve();
         if let Some(reason) = troubles.refusal() {
-            return Err(Unanswered::Refused(reason));
+            return Err(BrokerError::Refused(reason));
         }
-        if started.elapsed() + FIRST_WAIT > within {
+        if started.elapsed() + INITIAL_REQUEST_TIMEOUT > within {
             let reason = troubles.cause().unwrap_or_else(|| error.to_string());
-            return Err(Unanswered::Silent { within, reason });
+            return Err(BrokerError::TimedOut { within, reason });
         }
         wait *= 2;
     }
 }
 
-fn hides(metadata: &Metadata) -> bool {
+fn is_topic_denied(metadata: &Metadata) -> bool {
     let denied = Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
     metadata.topics().iter().any(|topic| topic.error() == denied)
 }

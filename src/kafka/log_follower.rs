@@ -158,7 +158,7 @@ impl LogFollower {
                 self.ended = true;
                 LogEvent::End
             }
-            Some(Err(error)) if errors::is_of_the_group(&error) => LogEvent::Nothing,
+            Some(Err(error)) if errors::is_group_error(&error) => LogEvent::Nothing,
             Some(Err(error)) => {
                 self.missing |= errors::is_missing_topic(&error);
                 LogEvent::Trouble(error)

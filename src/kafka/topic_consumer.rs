@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::errors::{self, ClientErrors, Unanswered};
+use super::errors::{self, BrokerError, ClientErrors};
 
 pub(super) struct TopicConsumer {
     consumer: BaseConsumer<ReaderContext>,
@@ -27,7 +27,7 @@ pub enum TopicError {
     )]
     Unreachable { topic: String, brokers: String, source: Box<KafkaError> },
     #[error("topic {topic} can't be looked up at {brokers}: {reason}")]
-    Unanswered { topic: String, brokers: String, reason: Unanswered },
+    Unanswered { topic: String, brokers: String, reason: BrokerError },
     #[error("there is no topic {topic}: create it with `outhook topics create`")]
     NoTopic { topic: String },
     #[error("topic {topic} can't be read: {reason}")]

@@ -30,13 +30,13 @@ pub use self::retention::days;
 
 /// Max concurrent reads of one [`TopicReader`], together with those of [`TopicReader::of_topic`]. Each takes a
 /// thread, connections to brokers and tens of megabytes.
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT_READS: usize = 4;
 
 /// Reads one topic.
 pub struct TopicReader {
     topic: String,
     client: ClientConfig,
-    places: Arc<Semaphore>,
+    read_permits: Arc<Semaphore>,
 }
 
 /// Offset ranges by partition: from the first offset, below the second.
@@ -44,13 +44,13 @@ pub type Spans = BTreeMap<i32, (i64, i64)>;
 
 /// The offsets that a partition holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Extent {
+pub struct PartitionExtent {
     /// The oldest available offset.
     pub start: i64,
     /// The offset after the last committed record.
     pub end: i64,
     /// For each requested time the first offset of that time or later; the end if there is none.
-    pub since: Vec<i64>,
+    pub time_offsets: Vec<i64>,
 }
 
 /// A record, as the caller's function gets it.
@@ -86,13 +86,13 @@ pub fn partition_of(key: u128, partitions: usize) -> usize {
 
 /// The limits of a page, which ends at the first one reached.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct PageLimits {
     /// Max found records.
-    pub found: usize,
+    pub max_found: usize,
     /// Bytes of records after which the page reads no more, once it has moved past its cursor.
-    pub bytes: u64,
+    pub max_bytes: u64,
     /// Max time.
-    pub time: Duration,
+    pub max_time: Duration,
 }
 
 /// Found records, the newest first.
@@ -100,15 +100,15 @@ pub struct Bounds {
 pub struct Page<T> {
     pub found: Vec<T>,
     /// Where the next page begins; None when all records were scanned.
-    pub next: Option<TopicCursor>,
+    pub next_cursor: Option<TopicCursor>,
     /// The number of scanned records.
-    pub looked_at: u64,
+    pub scanned: u64,
 }
 
 /// Why a topic can't be read back.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{AT_ONCE} reads of topic {topic} are in progress, which is the maximum: try again later")]
+    #[error("{MAX_CONCURRENT_READS} reads of topic {topic} are in progress, which is the maximum: try again later")]
     Busy { topic: String },
     #[error(transparent)]
     Topic(#[from] TopicError),
@@ -126,7 +126,7 @@ pub fn client(topic: &str, client: ClientConfig) -> ClientConfig {
 impl TopicReader {
     /// `client` holds the connection to the cluster (brokers, security).
     pub fn new(topic: &str, client: ClientConfig) -> Self {
-        Self { topic: topic.to_owned(), client, places: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { topic: topic.to_owned(), client, read_permits: Arc::new(Semaphore::new(MAX_CONCURRENT_READS)) }
     }
 
     /// Scans records from the newest or from the cursor, and returns the values that `look` makes of them.
@@ -140,45 +140,50 @@ impl TopicReader {
         &self,
         from: Option<TopicCursor>,
         range: Range,
-        bounds: Bounds,
+        bounds: PageLimits,
         look: L,
     ) -> Result<Page<T>, Error>
     where
         T: Send + 'static,
         L: FnMut(&Record<'_>) -> Option<T> + Send + 'static,
     {
-        self.read(bounds.time, move |mut reader| reader.page(from, range, bounds, look)).await
+        self.read(bounds.max_time, move |mut reader| reader.page(from, range, bounds, look)).await
     }
 
     /// The value that `look` makes of one record; None if there is no record at this place (any more).
     ///
     /// # Errors
     /// Too many reads are in progress, or the topic can't be read in that time.
-    pub async fn at<T, L>(&self, place: (i32, i64), time: Duration, look: L) -> Result<Option<T>, Error>
+    pub async fn read_at<T, L>(&self, place: (i32, i64), time: Duration, look: L) -> Result<Option<T>, Error>
     where
         T: Send + 'static,
         L: FnMut(&Record<'_>) -> Option<T> + Send + 'static,
     {
-        Ok(self.each(vec![place], time, look).await?.pop().flatten())
+        Ok(self.read_each(vec![place], time, look).await?.pop().flatten())
     }
 
     /// The same for several places, in their order.
     ///
     /// # Errors
     /// Too many reads are in progress, or not all records can be read in that time.
-    pub async fn each<T, L>(&self, places: Vec<(i32, i64)>, time: Duration, look: L) -> Result<Vec<Option<T>>, Error>
+    pub async fn read_each<T, L>(
+        &self,
+        places: Vec<(i32, i64)>,
+        time: Duration,
+        look: L,
+    ) -> Result<Vec<Option<T>>, Error>
     where
         T: Send + 'static,
         L: FnMut(&Record<'_>) -> Option<T> + Send + 'static,
     {
-        self.read(time, move |mut reader| reader.each(&places, look)).await
+        self.read(time, move |mut reader| reader.read_each(&places, look)).await
     }
 
     /// The extent of each partition now, by its number. `times` are Kafka's timestamps, milliseconds since 1970.
     ///
     /// # Errors
     /// Too many reads are in progress, or the topic can't be looked up in that time.
-    pub async fn extents(&self, times: Vec<i64>, time: Duration) -> Result<Vec<Extent>, Error> {
+    pub async fn extents(&self, times: Vec<i64>, time: Duration) -> Result<Vec<PartitionExtent>, Error> {
         self.read(time, move |reader| reader.extents(&times)).await
     }
 
@@ -197,7 +202,7 @@ impl TopicReader {
 
     /// A reader of another topic of the cluster. Both share the limit of concurrent reads.
     pub fn of_topic(&self, topic: &str) -> Self {
-        Self { topic: topic.to_owned(), client: self.client.clone(), places: self.places.clone() }
+        Self { topic: topic.to_owned(), client: self.client.clone(), read_permits: self.read_permits.clone() }
     }
 
     /// Runs a read in a thread that may block.
@@ -206,7 +211,7 @@ impl TopicReader {
         time: Duration,
         read: impl FnOnce(PartitionsReader) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let place = self.place()?;
+        let place = self.acquire_permit()?;
         let (topic, client) = (self.topic.clone(), self.client.clone());
         let reading = tokio::task::spawn_blocking(move || {
             // Held until the thread is done, because the caller may be dropped before.
@@ -216,7 +221,7 @@ impl TopicReader {
         reading.await.expect("reading a topic does not panic")
     }
 
-    fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
-        self.places.clone().try_acquire_owned().map_err(|_| Error::Busy { topic: self.topic.clone() })
+    fn acquire_permit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        self.read_permits.clone().try_acquire_owned().map_err(|_| Error::Busy { topic: self.topic.clone() })
     }
 }

@@ -51,14 +51,14 @@ pub(super) fn compare(change: &RowChange<'_>, field: &str) -> Comparison {
 pub(super) fn fields<'c>(change: &'c RowChange<'_>) -> impl Iterator<Item = &'c str> {
     let after = change.after.as_ref().map_or(&[][..], |row| &row.fields);
     after.iter().enumerate().filter_map(move |(at, field)| {
-        let unchanged_in_place = change.before.as_ref().is_some_and(|before| same_place(before, at, field));
+        let unchanged_in_place = change.before.as_ref().is_some_and(|before| is_unchanged_in_place(before, at, field));
         let changed = !unchanged_in_place && compare(change, &field.name).may_have_changed();
         changed.then_some(&*field.name)
     })
 }
 
 /// Whether the field has the same index and text in both rows, as most fields do. Then it needs no lookup.
-fn same_place(before: &Row<'_>, at: usize, new: &Field<'_>) -> bool {
+fn is_unchanged_in_place(before: &Row<'_>, at: usize, new: &Field<'_>) -> bool {
     before.fields.get(at).is_some_and(|old| old.name == new.name && old.value.json == new.value.json)
 }
 

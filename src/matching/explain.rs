@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::changed::{self, Comparison};
-use crate::decode::{RowChange, UnknownChange};
+use crate::decode::{RowChange, UnknownChangePolicy};
 use crate::definition::{Event, Webhook};
 use crate::id::{EventId, WebhookId};
 use crate::rules::{CompileError, Rule, Target};
@@ -31,7 +31,7 @@ pub enum Reason {
     },
     OtherOperation {
         wanted: Operation,
-        made: Operation,
+        actual: Operation,
     },
     SourceNotAccepted {
         accepted: Vec<String>,
@@ -46,7 +46,7 @@ pub enum Reason {
         table: String,
     },
     /// The definition is invalid; its error says what is wrong and where.
-    Broken(CompileError),
+    Invalid(CompileError),
 }
 
 /// Why a definition fires.
@@ -77,12 +77,12 @@ pub fn explain<'d>(
         .map(|(webhook, event)| EventVerdict {
             webhook: webhook.id,
             event: event.id,
-            reason: reason(change, webhook, event),
+            reason: explain_event(change, webhook, event),
         })
         .collect()
 }
 
-fn reason(change: &RowChange<'_>, webhook: &Webhook, event: &Event) -> Reason {
+fn explain_event(change: &RowChange<'_>, webhook: &Webhook, event: &Event) -> Reason {
     if !webhook.enabled {
         return Reason::WebhookDisabled;
     }
@@ -92,25 +92,25 @@ fn reason(change: &RowChange<'_>, webhook: &Webhook, event: &Event) -> Reason {
     let compiled = Target::of(webhook).and_then(|target| Rule::compile(webhook, event, &Arc::new(target)));
     let rule = match compiled {
         Ok(rule) => rule,
-        Err(error) => return Reason::Broken(error),
+        Err(error) => return Reason::Invalid(error),
     };
     if *rule.object_name != *change.table {
         return Reason::OtherTable { wanted: event.object_name.clone(), changed: change.table.to_string() };
     }
     if rule.operation != change.operation {
-        return Reason::OtherOperation { wanted: rule.operation, made: change.operation };
+        return Reason::OtherOperation { wanted: rule.operation, actual: change.operation };
     }
     if !rule.sources.accept(change.source) {
         return Reason::SourceNotAccepted { accepted: event.event_sources.clone(), source: change.source };
     }
     match change.operation {
         Operation::Insert | Operation::Delete => Reason::Fires(FiringReason::Every(change.operation)),
-        Operation::Update if rule.fields.is_empty() => all_fields(change),
-        Operation::Update => named_fields(change, &rule.fields),
+        Operation::Update if rule.fields.is_empty() => explain_any_field(change),
+        Operation::Update => explain_named_fields(change, &rule.fields),
     }
 }
 
-fn all_fields(change: &RowChange<'_>) -> Reason {
+fn explain_any_field(change: &RowChange<'_>) -> Reason {
     if change.before.is_none() {
         return Reason::Fires(FiringReason::UnknownChange { table: change.table.to_string() });
     }
@@ -118,7 +118,7 @@ fn all_fields(change: &RowChange<'_>) -> Reason {
     if changed.is_empty() { Reason::NothingChanged } else { Reason::Fires(FiringReason::Changed(changed)) }
 }
 
-fn named_fields(change: &RowChange<'_>, fields: &[Box<str>]) -> Reason {
+fn explain_named_fields(change: &RowChange<'_>, fields: &[Box<str>]) -> Reason {
     let table = || change.table.to_string();
     let compared: Vec<(String, Comparison)> =
         fields.iter().map(|field| (field.to_string(), changed::compare(change, field))).collect();
@@ -131,8 +131,8 @@ fn named_fields(change: &RowChange<'_>, fields: &[Box<str>]) -> Reason {
         return Reason::NoNamedFieldChanged(compared);
     }
     match change.unknown_change {
-        UnknownChange::Fire => Reason::Fires(FiringReason::UnknownChange { table: table() }),
-        UnknownChange::Skip => Reason::UnknownChange { table: table() },
+        UnknownChangePolicy::Fire => Reason::Fires(FiringReason::UnknownChange { table: table() }),
+        UnknownChangePolicy::Skip => Reason::UnknownChange { table: table() },
     }
 }
 
@@ -152,7 +152,7 @@ impl fmt::Display for Reason {
             Reason::OtherTable { wanted, changed } => {
                 write!(f, "it is for table {wanted:?}, the row is in {changed:?}")
             }
-            Reason::OtherOperation { wanted, made } => {
+            Reason::OtherOperation { wanted, actual: made } => {
                 write!(f, "it is for {}, the row change is {}", wanted.event_type(), made.event_type())
             }
             Reason::SourceNotAccepted { accepted, source: Some(source) } => {
@@ -180,9 +180,9 @@ impl fmt::Display for Reason {
                 f.write_str(
                     "the old row was not sent, so it is unknown whether its fields changed, and this source has ",
                 )?;
-                write!(f, "unknown_change = \"skip\"; {}", Mend(table))
+                write!(f, "unknown_change = \"skip\"; {}", FixHint(table))
             }
-            Reason::Broken(error) => write!(f, "the definition is invalid: {error}"),
+            Reason::Invalid(error) => write!(f, "the definition is invalid: {error}"),
         }
     }
 }
@@ -196,7 +196,7 @@ impl fmt::Display for FiringReason {
                 write!(f, "changed: {}", quoted.join(", "))
             }
             FiringReason::UnknownChange { table } => {
-                write!(f, "the old row was not sent, so any field may have changed; {}", Mend(table))
+                write!(f, "the old row was not sent, so any field may have changed; {}", FixHint(table))
             }
         }
     }
@@ -216,9 +216,9 @@ impl fmt::Display for Comparison {
 }
 
 /// The fix that makes the database send the old row.
-struct Mend<'a>(&'a str);
+struct FixHint<'a>(&'a str);
 
-impl fmt::Display for Mend<'_> {
+impl fmt::Display for FixHint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = |name: &str| name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'));
         let quoted =

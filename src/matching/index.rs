@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::TableRules;
 use crate::definition::TableKey;
 use crate::id::{EventId, WebhookId};
-use crate::rules::{CountsByEvent, Live, Rule, Target};
+use crate::rules::{CountsByEvent, EventState, Rule, Target};
 
 /// The rules of all tables, and the targets and states that waiting calls need. Partitions read the index, the store
 /// writes it.
@@ -21,15 +21,15 @@ pub struct Index {
     tables: DashMap<TableKey, Arc<TableRules>>,
     targets: DashMap<WebhookId, Arc<Target>>,
     /// States of the active events.
-    live: DashMap<EventId, Live>,
-    counts: CountsByEvent,
-    as_of: AtomicI64,
-    end: Mutex<Option<End>>,
+    event_states: DashMap<EventId, EventState>,
+    counters: CountsByEvent,
+    applied_offset: AtomicI64,
+    topic_end: Mutex<Option<TopicEnd>>,
 }
 
 /// The end of the definitions topic, with times in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct End {
+pub struct TopicEnd {
     /// The offset after the last record.
     pub offset: i64,
     /// When the topic was first seen to end there.
@@ -59,8 +59,8 @@ impl Index {
     }
 
     /// The state of an active event.
-    pub fn live(&self, event: EventId) -> Option<Live> {
-        self.live.get(&event).map(|live| live.clone())
+    pub fn event_state(&self, event: EventId) -> Option<EventState> {
+        self.event_states.get(&event).map(|live| live.clone())
     }
 
     /// Replaces a webhook's target; None removes it.
@@ -73,50 +73,50 @@ impl Index {
 
     /// Marks an event as active. An event that was active before keeps its state, so that its calls under way
     /// continue and see when the event ends later.
-    pub fn enliven(&self, event: EventId) -> Live {
-        self.live.entry(event).or_insert_with(|| Live::new(self.counts.of(event))).clone()
+    pub fn activate_event(&self, event: EventId) -> EventState {
+        self.event_states.entry(event).or_insert_with(|| EventState::new(self.counters.of(event))).clone()
     }
 
     /// Marks an event as ended: its waiting calls are not made.
     pub fn end(&self, event: EventId) {
-        if let Some((_, live)) = self.live.remove(&event) {
-            live.end();
+        if let Some((_, live)) = self.event_states.remove(&event) {
+            live.mark_ended();
         }
     }
 
     /// Whether no event is active.
-    pub fn is_idle(&self) -> bool {
-        self.live.is_empty()
+    pub fn has_no_active_events(&self) -> bool {
+        self.event_states.is_empty()
     }
 
     /// The offset of the definitions topic up to which the index is current. Another instance may have read further.
-    pub fn as_of(&self) -> i64 {
-        self.as_of.load(Ordering::Acquire)
+    pub fn applied_offset(&self) -> i64 {
+        self.applied_offset.load(Ordering::Acquire)
     }
 
-    pub fn set_as_of(&self, offset: i64) {
-        self.as_of.store(offset, Ordering::Release);
+    pub fn set_applied_offset(&self, offset: i64) {
+        self.applied_offset.store(offset, Ordering::Release);
     }
 
     /// The end of the definitions topic when the index was last seen to be current. None before that.
-    pub fn log_end(&self) -> Option<End> {
+    pub fn topic_end(&self) -> Option<TopicEnd> {
         *self.lock_end()
     }
 
     /// Records that the definitions topic has no more records than the index has read.
-    pub fn see_end(&self, now_ms: i64) {
-        let (mut end, offset) = (self.lock_end(), self.as_of());
+    pub fn record_topic_end(&self, now_ms: i64) {
+        let (mut end, offset) = (self.lock_end(), self.applied_offset());
         let since_ms = end.filter(|end| end.offset == offset).map_or(now_ms, |end| end.since_ms);
-        *end = Some(End { offset, since_ms, seen_ms: now_ms });
+        *end = Some(TopicEnd { offset, since_ms, seen_ms: now_ms });
     }
 
-    fn lock_end(&self) -> MutexGuard<'_, Option<End>> {
-        self.end.lock()
+    fn lock_end(&self) -> MutexGuard<'_, Option<TopicEnd>> {
+        self.topic_end.lock()
     }
 
     /// The counters of the events that have rules.
-    pub fn counts(&self) -> &CountsByEvent {
-        &self.counts
+    pub fn counters(&self) -> &CountsByEvent {
+        &self.counters
     }
 
     /// The number of tables with rules.

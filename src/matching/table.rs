@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::changed;
-use crate::decode::{RowChange, UnknownChange};
+use crate::decode::{RowChange, UnknownChangePolicy};
 use crate::rules::Rule;
 use crate::vocabulary::Operation;
 
@@ -54,20 +54,20 @@ impl TableRules {
         match change.operation {
             Operation::Insert => scratch.extend(&self.inserts),
             Operation::Delete => scratch.extend(&self.deletes),
-            Operation::Update => self.updates(change, scratch),
+            Operation::Update => self.collect_updates(change, scratch),
         }
         let source = change.source;
         scratch.iter().map(|position| &self.rules[*position as usize]).filter(move |rule| rule.sources.accept(source))
     }
 
     /// Collects the update rules. Compares fields only as far as the rules need it.
-    fn updates(&self, change: &RowChange<'_>, found: &mut Vec<u32>) {
+    fn collect_updates(&self, change: &RowChange<'_>, found: &mut Vec<u32>) {
         let unknown = change.before.is_none();
         let mut changed = changed::fields(change).peekable();
         if !self.any_field.is_empty() && (unknown || changed.peek().is_some()) {
             found.extend(&self.any_field);
         }
-        if self.by_field.is_empty() || (unknown && change.unknown_change == UnknownChange::Skip) {
+        if self.by_field.is_empty() || (unknown && change.unknown_change == UnknownChangePolicy::Skip) {
             return;
         }
         changed.filter_map(|field| self.by_field.get(field)).for_each(|rules| found.extend(rules));

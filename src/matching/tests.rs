@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::decode::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChange, Value};
+use crate::decode::{EventDate, Field, Identity, Row, RowChange, Sequence, UnknownChangePolicy, Value};
 use crate::definition::{Event, Payload, TableKey, Webhook, samples};
 use crate::id::{AccountId, EventId};
 use crate::rules::{Rule, Target};
@@ -40,13 +40,13 @@ pub(super) fn change(
         table: "orders".into(),
         operation,
         source: None,
-        event_date: EventDate { at: Timestamp::UNIX_EPOCH, digits: 0 },
+        event_date: EventDate { at: Timestamp::UNIX_EPOCH, fraction_digits: 0 },
         sequence: Sequence::Offset { partition: 0, offset: 0 },
-        identity: Identity::Given("1".into()),
+        identity: Identity::ProducerId("1".into()),
         before: before.map(row),
         after: after.map(row),
         trimmed: false,
-        unknown_change: UnknownChange::Fire,
+        unknown_change: UnknownChangePolicy::Fire,
     }
 }
 
@@ -95,7 +95,7 @@ fn an_update_fires_what_its_changed_fields_fire() {
 fn without_the_old_row_the_setting_decides() {
     let mut update = change(Operation::Update, None, Some(&[("a", "1"), ("c", "unavailable")]));
     assert_eq!(fired_updates(&update), [0, 1, 2]);
-    update.unknown_change = UnknownChange::Skip;
+    update.unknown_change = UnknownChangePolicy::Skip;
     assert_eq!(fired_updates(&update), [0]);
 }
 
@@ -142,7 +142,7 @@ fn verdicts_say_why() {
     let update = change(Operation::Update, Some(&[("a", "1"), ("b", "2")]), Some(&[("a", "1"), ("b", "3")]));
     let blind = change(Operation::Update, None, Some(&[("a", "1"), ("b", "3")]));
     let mut skipping = change(Operation::Update, None, Some(&[("a", "1")]));
-    skipping.unknown_change = UnknownChange::Skip;
+    skipping.unknown_change = UnknownChangePolicy::Skip;
     let mut tasks = event(0, Operation::Update, &[]);
     tasks.event_sources = vec!["Tasks".to_owned()];
     let mut inactive = event(0, Operation::Update, &[]);
@@ -227,7 +227,7 @@ fn any_change() -> impl Strategy<Value = RowChange<'static>> {
     (operation, prop::option::of(fields()), fields(), source, any::<bool>()).prop_map(
         |(operation, before, after, source, fire)| RowChange {
             source,
-            unknown_change: if fire { UnknownChange::Fire } else { UnknownChange::Skip },
+            unknown_change: if fire { UnknownChangePolicy::Fire } else { UnknownChangePolicy::Skip },
             ..change(operation, before.as_deref(), Some(&after))
         },
     )

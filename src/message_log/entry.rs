@@ -12,7 +12,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AccountId, CallId, EventId, MessageId, Place, WebhookId};
+use crate::id::{AccountId, CallId, EventId, MessageId, RecordPosition, WebhookId};
 use crate::kafka::topic_reader::Record;
 
 /// The result of one attempt, or of a call that ended without one.
@@ -49,7 +49,7 @@ pub struct LogEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
     /// The place of the row change's record.
-    pub source: Place,
+    pub source: RecordPosition,
 }
 
 /// One HTTP request.
@@ -101,7 +101,7 @@ impl LogEntry {
 }
 
 /// The newest entry of each call, at the position of the call's first entry.
-pub fn newest_of_calls(entries: Vec<LogEntry>) -> Vec<LogEntry> {
+pub fn newest_per_call(entries: Vec<LogEntry>) -> Vec<LogEntry> {
     let mut newest: Vec<LogEntry> = Vec::new();
     let mut indexes = HashMap::new();
     for entry in entries {
@@ -138,14 +138,14 @@ impl CallStatus {
 
 /// Statuses of a filter: one by its name, or `Failed` for the two statuses of a failed attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Statuses(pub Vec<CallStatus>);
+pub struct StatusFilter(pub Vec<CallStatus>);
 
 /// A text that is not a status, nor `Failed`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a status: use Delivered, WillRetry, Exhausted or Cancelled, or Failed")]
 pub struct UnknownStatus(String);
 
-impl FromStr for Statuses {
+impl FromStr for StatusFilter {
     type Err = UnknownStatus;
 
     fn from_str(text: &str) -> Result<Self, UnknownStatus> {

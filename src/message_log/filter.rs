@@ -14,7 +14,7 @@ pub struct EntryFilter {
     pub event: Option<EventId>,
     pub message: Option<MessageId>,
     /// Any of these statuses; every status if empty.
-    pub status: Vec<CallStatus>,
+    pub statuses: Vec<CallStatus>,
     /// At this time or later.
     pub since: Option<Timestamp>,
     /// Before this time.
@@ -27,12 +27,12 @@ impl EntryFilter {
         Self { account: Some(account), webhook: Some(webhook), ..Self::default() }
     }
 
-    pub fn takes(&self, entry: &LogEntry) -> bool {
+    pub fn matches(&self, entry: &LogEntry) -> bool {
         self.webhook.is_none_or(|webhook| webhook == entry.webhook)
             && self.account.as_ref().is_none_or(|account| *account == entry.account)
             && self.event.is_none_or(|event| event == entry.event)
             && self.message.is_none_or(|message| message == entry.message)
-            && (self.status.is_empty() || self.status.contains(&entry.status))
+            && (self.statuses.is_empty() || self.statuses.contains(&entry.status))
             && self.since.is_none_or(|since| entry.at >= since)
             && self.until.is_none_or(|until| entry.at < until)
     }

@@ -5,31 +5,32 @@ use std::time::Duration;
 
 use super::entry::LogEntry;
 use super::{Config, EntryFilter, MessageLogLevel};
-use crate::id::{AccountId, EventId, MessageId, Place, WebhookId};
-use crate::kafka::topic_reader::{Bounds, Error, Page, Record, TopicCursor, TopicReader};
+use crate::id::{AccountId, EventId, MessageId, RecordPosition, WebhookId};
+use crate::kafka::topic_reader::{Error, Page, PageLimits, Record, TopicCursor, TopicReader};
 
 /// The bounds of a search for a message.
-const SEARCH: Bounds = Bounds { found: 1, bytes: 1024 * 1024 * 1024, time: Duration::from_secs(8) };
+const SEARCH_LIMITS: PageLimits =
+    PageLimits { max_found: 1, max_bytes: 1024 * 1024 * 1024, max_time: Duration::from_secs(8) };
 
 /// Reader of the message log's topic.
-pub struct MessageLog {
-    journal: TopicReader,
+pub struct MessageLogReader {
+    topic_reader: TopicReader,
     level: MessageLogLevel,
 }
 
 /// The origin of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct MessageOrigin {
     pub event: EventId,
     /// The place of the row change's record, from the message's newest entry.
-    pub place: Place,
+    pub source_position: RecordPosition,
 }
 
-impl MessageLog {
+impl MessageLogReader {
     /// `client` has the settings that reach the cluster (brokers, security).
     pub fn new(config: &Config, client: &HashMap<String, String>) -> Self {
         let journal = TopicReader::new(&config.topic, client.clone().into_iter().collect());
-        Self { journal, level: config.level }
+        Self { topic_reader: journal, level: config.level }
     }
 
     /// Whether instances with this configuration write the log.
@@ -45,15 +46,15 @@ impl MessageLog {
         &self,
         filter: EntryFilter,
         from: Option<TopicCursor>,
-        bounds: Bounds,
+        bounds: PageLimits,
     ) -> Result<Page<LogEntry>, Error> {
         let (range, key) = (filter.range(), filter.message.map(|message| message.to_string()));
         let look = move |record: &Record<'_>| {
             // Most entries of a partition are of other messages, and their keys show it.
             let may_be = key.as_ref().is_none_or(|key| record.key == Some(key.as_bytes()));
-            may_be.then(|| LogEntry::read(record))?.filter(|entry| filter.takes(entry))
+            may_be.then(|| LogEntry::read(record))?.filter(|entry| filter.matches(entry))
         };
-        self.journal.page(from, range, bounds, look).await
+        self.topic_reader.page(from, range, bounds, look).await
     }
 
     /// Finds the origin of a webhook's message; None if it has no entry, or none among the newest entries of its
@@ -66,9 +67,9 @@ impl MessageLog {
         account: &AccountId,
         webhook: WebhookId,
         message: MessageId,
-    ) -> Result<Option<Origin>, Error> {
+    ) -> Result<Option<MessageOrigin>, Error> {
         let filter = EntryFilter { message: Some(message), ..EntryFilter::of(account.clone(), webhook) };
-        let newest = self.page(filter, None, SEARCH).await?.found.into_iter().next();
-        Ok(newest.map(|entry| Origin { event: entry.event, place: entry.source }))
+        let newest = self.page(filter, None, SEARCH_LIMITS).await?.found.into_iter().next();
+        Ok(newest.map(|entry| MessageOrigin { event: entry.event, source_position: entry.source }))
     }
 }

@@ -8,8 +8,8 @@ use rdkafka::mocking::MockCluster;
 use uuid::Uuid;
 
 use super::*;
-use crate::id::{CallId, MessageId, Place};
-use crate::kafka::topic_reader::{Bounds, Record};
+use crate::id::{CallId, MessageId, RecordPosition};
+use crate::kafka::topic_reader::{PageLimits, Record};
 
 const WHOLE: &str = concat!(
     r#"{"at":"2026-11-24T15:00:00.123Z","account":"acme","webhook":"abc123","event":"def456","#,
@@ -42,7 +42,7 @@ fn entry(message: u128) -> LogEntry {
             request_bytes: 321,
             response: Some("try later".to_owned()),
         }),
-        source: Place { topic: "changes".into(), partition: 1, offset: 9 },
+        source: RecordPosition { topic: "changes".into(), partition: 1, offset: 9 },
     }
 }
 
@@ -77,22 +77,22 @@ fn a_filter_takes_what_all_of_it_is_true_of() {
     let all = EntryFilter {
         event: "def456".parse().ok(),
         message: Some(MessageId(Uuid::from_u128(7))),
-        status: vec![CallStatus::Exhausted, CallStatus::WillRetry],
+        statuses: vec![CallStatus::Exhausted, CallStatus::WillRetry],
         since: "2026-11-24T15:00:00.123Z".parse().ok(),
         until: "2026-11-24T15:00:00.124Z".parse().ok(),
         ..EntryFilter::of("acme".into(), "abc123".parse().unwrap())
     };
-    assert!(all.takes(&entry(7)));
+    assert!(all.matches(&entry(7)));
     for other in [
         EntryFilter { account: Some("zoo".into()), ..all.clone() },
         EntryFilter { webhook: "abc124".parse().ok(), ..all.clone() },
         EntryFilter { event: "def457".parse().ok(), ..all.clone() },
         EntryFilter { message: Some(MessageId(Uuid::from_u128(8))), ..all.clone() },
-        EntryFilter { status: vec![CallStatus::Delivered], ..all.clone() },
+        EntryFilter { statuses: vec![CallStatus::Delivered], ..all.clone() },
         EntryFilter { since: all.until, ..all.clone() },
         EntryFilter { until: all.since, ..all.clone() },
     ] {
-        assert!(!other.takes(&entry(7)), "{other:?}");
+        assert!(!other.matches(&entry(7)), "{other:?}");
     }
 }
 
@@ -104,7 +104,7 @@ fn of_a_call_the_newest_entry_is_kept_also_if_it_was_written_first() {
         attempts,
         ..entry(7)
     };
-    let newest = newest_of_calls(vec![at(3, 1, 2), at(2, 2, 1), at(9, 1, 3), at(1, 1, 1)]);
+    let newest = newest_per_call(vec![at(3, 1, 2), at(2, 2, 1), at(9, 1, 3), at(1, 1, 1)]);
     assert_eq!(newest, [at(9, 1, 3), at(2, 2, 1)]);
 }
 
@@ -122,7 +122,11 @@ fn a_level_says_which_attempts_have_an_entry() {
         (MessageLogLevel::Off, [false; 4]),
     ] {
         let writer = LogWriter::new(&Config { level, ..Config::default() }, &ClientConfig::new()).unwrap();
-        assert_eq!(attempts.map(|(status, made)| writer.wants(status, made) == Some(512)), expected, "{level:?}");
+        assert_eq!(
+            attempts.map(|(status, made)| writer.wanted_response_bytes(status, made) == Some(512)),
+            expected,
+            "{level:?}"
+        );
     }
 }
 
@@ -137,20 +141,20 @@ async fn what_is_written_is_found_in_the_one_partition_of_its_message() {
     }
     writer.flush(std::time::Duration::from_secs(20)).await;
 
-    let log = MessageLog::new(&config, &client);
-    let bounds = Bounds { found: 100, bytes: u64::MAX, time: std::time::Duration::from_secs(20) };
+    let log = MessageLogReader::new(&config, &client);
+    let bounds = PageLimits { max_found: 100, max_bytes: u64::MAX, max_time: std::time::Duration::from_secs(20) };
     let webhook = "abc123".parse().unwrap();
     let all = log.page(EntryFilter::of("acme".into(), webhook), None, bounds).await.unwrap();
-    assert_eq!((all.found.len(), all.next), (20, None));
+    assert_eq!((all.found.len(), all.next_cursor), (20, None));
     let message = MessageId(Uuid::from_u128(13));
     let one = log
         .page(EntryFilter { message: Some(message), ..EntryFilter::of("acme".into(), webhook) }, None, bounds)
         .await
         .unwrap();
-    assert_eq!((one.found, one.looked_at), (vec![entry(13)], 4));
+    assert_eq!((one.found, one.scanned), (vec![entry(13)], 4));
 
     let found = log.find(&"acme".into(), webhook, message).await.unwrap();
-    assert_eq!(found, Some(Origin { event: "def456".parse().unwrap(), place: entry(13).source }));
+    assert_eq!(found, Some(MessageOrigin { event: "def456".parse().unwrap(), source_position: entry(13).source }));
     assert_eq!(log.find(&"zoo".into(), webhook, message).await.unwrap(), None);
 }
 

@@ -17,8 +17,8 @@ use crate::kafka::producer::{self, BackgroundProducer};
 use crate::kafka::{ClientConfig, KafkaError, errors};
 
 /// Max entries in the client's queue, and their max size in KiB.
-const QUEUED: &str = "50000";
-const QUEUED_KIB: &str = "16384";
+const MAX_QUEUED_ENTRIES: &str = "50000";
+const MAX_QUEUED_KIB: &str = "16384";
 
 /// How long an entry waits for a broker before it is dropped.
 const WRITE_TIMEOUT_MS: &str = "30000";
@@ -27,7 +27,7 @@ const WRITE_TIMEOUT_MS: &str = "30000";
 const LINGER_MS: &str = "50";
 
 /// How often dropped entries are logged.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The producer of the message log can't be created, because the Kafka client refuses a setting.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ impl LogWriter {
 
     /// How many bytes of the response an attempt's entry has, by the call's status and number of attempts so far;
     /// None if the attempt has no entry.
-    pub fn wants(&self, status: CallStatus, attempts: u32) -> Option<usize> {
+    pub fn wanted_response_bytes(&self, status: CallStatus, attempts: u32) -> Option<usize> {
         let is_wanted = match self.level {
             MessageLogLevel::All => true,
             MessageLogLevel::Failures => status != CallStatus::Delivered || attempts > 1,
@@ -89,12 +89,12 @@ impl LogWriter {
 }
 
 fn producer(topic: &str, client: &ClientConfig) -> Result<BackgroundProducer, KafkaError> {
-    let losses = Losses {
+    let losses = DroppedEntries {
         topic: topic.to_owned(),
         dropped: counter!("outhook_message_log_dropped_total"),
-        told: Mutex::default(),
+        last_logged: Mutex::default(),
     };
-    BackgroundProducer::new(topic, &self::client(client), message, Box::new(move |reason| losses.lost(reason)))
+    BackgroundProducer::new(topic, &self::client(client), message, Box::new(move |reason| losses.record_drop(reason)))
 }
 
 /// The number of an entry's message, whose partition the reader expects it in.
@@ -107,31 +107,31 @@ pub fn client(client: &ClientConfig) -> ClientConfig {
     let mut settings = producer::settings(client, WRITE_TIMEOUT_MS);
     settings
         .set("linger.ms", LINGER_MS)
-        .set("queue.buffering.max.messages", QUEUED)
-        .set("queue.buffering.max.kbytes", QUEUED_KIB)
+        .set("queue.buffering.max.messages", MAX_QUEUED_ENTRIES)
+        .set("queue.buffering.max.kbytes", MAX_QUEUED_KIB)
         // Written entries need no report.
         .set("delivery.report.only.error", "true");
     settings
 }
 
 /// Counts dropped entries, and logs them at most once per [`TELL_EVERY`].
-struct Losses {
+struct DroppedEntries {
     topic: String,
     dropped: Counter,
-    told: Mutex<Option<Instant>>,
+    last_logged: Mutex<Option<Instant>>,
 }
 
-impl Losses {
-    fn lost(&self, reason: &KafkaError) {
+impl DroppedEntries {
+    fn record_drop(&self, reason: &KafkaError) {
         self.dropped.increment(1);
-        let mut told = self.told.lock();
-        if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+        let mut told = self.last_logged.lock();
+        if told.is_none_or(|told| told.elapsed() >= LOG_INTERVAL) {
             *told = Some(Instant::now());
             warn!(
                 topic = self.topic,
                 "message log entries are dropped, and delivery continues: {}; \
                  outhook_message_log_dropped_total counts them",
-                errors::told(reason)
+                errors::error_text(reason)
             );
         }
     }

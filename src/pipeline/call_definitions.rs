@@ -3,21 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::matching::{End, Index};
-use crate::rules::{Live, Target};
-use crate::settle::{Due, StoredCall};
+use crate::matching::{Index, TopicEnd};
+use crate::rules::{EventState, Target};
+use crate::settle::{CallDue, StoredCall};
 
 /// What this instance knows about a call's definition.
 pub(in crate::pipeline) enum DefinitionLookup {
-    As(Arc<Target>, Live),
+    Known(Arc<Target>, EventState),
     /// The definition was deleted or disabled.
-    Gone,
+    Deleted,
     /// The writer of the record knew more of the definitions than this instance has read.
-    NotYet,
+    NotReadYet,
     /// The writer of the record knew more of the definitions than exist now.
     Lost,
     /// The event is active, but its webhook can't be prepared on this instance.
-    NotReady,
+    NotCompiled,
 }
 
 /// The definitions, as far as this instance has read them.
@@ -36,28 +36,28 @@ impl CallDefinitions {
     }
 
     /// The offset of the definitions topic up to which the definitions are known.
-    pub(in crate::pipeline) fn as_of(&self) -> i64 {
-        self.index.as_of()
+    pub(in crate::pipeline) fn applied_offset(&self) -> i64 {
+        self.index.applied_offset()
     }
 
     /// Looks up the definition of a call. `written_ms` is when its record was written, milliseconds since 1970.
-    pub(in crate::pipeline) fn known(&self, kept: &StoredCall, until: Due, written_ms: i64) -> DefinitionLookup {
+    pub(in crate::pipeline) fn look_up(&self, kept: &StoredCall, until: CallDue, written_ms: i64) -> DefinitionLookup {
         // In this order, the definitions are at least as new as the offsets that judge them.
-        let (end, as_of) = (self.index.log_end(), self.index.as_of());
-        match (self.index.target(kept.webhook), self.index.live(kept.event)) {
-            (Some(target), Some(live)) => DefinitionLookup::As(target, live),
-            (None, Some(_)) => DefinitionLookup::NotReady,
-            (_, None) if as_of >= until.definitions => DefinitionLookup::Gone,
+        let (end, as_of) = (self.index.topic_end(), self.index.applied_offset());
+        match (self.index.target(kept.webhook), self.index.event_state(kept.event)) {
+            (Some(target), Some(live)) => DefinitionLookup::Known(target, live),
+            (None, Some(_)) => DefinitionLookup::NotCompiled,
+            (_, None) if as_of >= until.definitions_offset => DefinitionLookup::Deleted,
             (_, None) if end.is_some_and(|end| self.is_lost(kept, written_ms, end)) => DefinitionLookup::Lost,
-            (_, None) => DefinitionLookup::NotYet,
+            (_, None) => DefinitionLookup::NotReadYet,
         }
     }
 
     /// Whether the definitions topic was restored from an older copy. It ends before the offset that the call's
     /// writer knew. It has ended there for longer than `restored_within` since the call was made, and was checked
     /// after the record was written. A log only grows, so records that it lacks by then will never be in it.
-    fn is_lost(&self, kept: &StoredCall, written_ms: i64, end: End) -> bool {
-        let ended = end.seen_ms.saturating_sub(end.since_ms.max(kept.offered_ms));
+    fn is_lost(&self, kept: &StoredCall, written_ms: i64, end: TopicEnd) -> bool {
+        let ended = end.seen_ms.saturating_sub(end.since_ms.max(kept.first_due_ms));
         end.seen_ms > written_ms && u128::try_from(ended).is_ok_and(|ended| ended > self.restored_within.as_millis())
     }
 }

@@ -33,7 +33,7 @@ pub struct Counters {
     pub matches: Counter,
     row_changes: [Counter; Operation::ALL.len()],
     /// By table. Only tables that were seen in this partition.
-    without_before: HashMap<Box<str>, Counter>,
+    updates_without_before: HashMap<Box<str>, Counter>,
 }
 
 impl Default for Counters {
@@ -42,13 +42,13 @@ impl Default for Counters {
             matches: counter!("outhook_matches_total"),
             row_changes: Operation::ALL
                 .map(|operation| counter!("outhook_row_changes_total", "operation" => operation.to_string())),
-            without_before: HashMap::new(),
+            updates_without_before: HashMap::new(),
         }
     }
 }
 
 impl Counters {
-    pub fn ignored(&self, kind: Ignored) {
+    pub fn count_ignored(&self, kind: Ignored) {
         counter!("outhook_ignored_records_total", "kind" => kind.as_str()).increment(1);
     }
 
@@ -72,12 +72,12 @@ impl Counters {
     }
 
     fn update_without_before(&mut self, table: &str) {
-        match self.without_before.get(table) {
+        match self.updates_without_before.get(table) {
             Some(counter) => counter.increment(1),
             None => {
                 let counter = counter!("outhook_updates_without_before_total", "table" => table.to_owned());
                 counter.increment(1);
-                self.without_before.insert(table.into(), counter);
+                self.updates_without_before.insert(table.into(), counter);
             }
         }
     }

@@ -17,38 +17,38 @@ use crate::settle::StoredCall;
 
 /// Max calls of a partition that are remembered, at 48 bytes each. A copy follows its original after about the time
 /// that another instance took to take over. About this many calls may be between them.
-const SLOTS: usize = 8192;
+const MAX_REMEMBERED_CALLS: usize = 8192;
 
 /// The calls that were read from a partition since it was assigned: the latest one of each slot.
 #[derive(Default)]
 pub struct Deduplicator {
     /// Empty until the first call is read: most retry topics are empty most of the time.
-    slots: Vec<Option<Come>>,
+    slots: Vec<Option<SeenCall>>,
     /// The offset behind the last one.
-    next: i64,
+    next_offset: i64,
 }
 
 #[derive(Clone, Copy)]
-struct Come {
-    call: CallId,
+struct SeenCall {
+    call_id: CallId,
     /// A hash of the source record's place and time. A record that is published again or is in a recreated topic
     /// makes another call, although the id is the same.
-    record: u64,
-    step: WriteCount,
+    record_hash: u64,
+    write_count: WriteCount,
 }
 
 impl Deduplicator {
     /// Whether the record of a call is a copy of an earlier record, and must be skipped. Otherwise remembers the
     /// record. A record that is read again because its log went back is not a copy.
     pub fn is_duplicate(&mut self, kept: &StoredCall, offset: i64) -> bool {
-        if offset < self.next {
+        if offset < self.next_offset {
             self.slots.clear();
         }
-        self.next = offset.saturating_add(1);
-        self.slots.resize(SLOTS, None);
-        let come = Come { call: kept.call, record: record(kept), step: kept.step };
+        self.next_offset = offset.saturating_add(1);
+        self.slots.resize(MAX_REMEMBERED_CALLS, None);
+        let come = SeenCall { call_id: kept.call, record_hash: record(kept), write_count: kept.write_count };
         // An id is a hash, so its bits are random enough.
-        let slot = &mut self.slots[kept.call.0.as_u128() as usize % SLOTS];
+        let slot = &mut self.slots[kept.call.0.as_u128() as usize % MAX_REMEMBERED_CALLS];
         let is_copy = slot.is_some_and(|before| come.is_copy_of(before));
         if !is_copy {
             *slot = Some(come);
@@ -57,15 +57,16 @@ impl Deduplicator {
     }
 }
 
-impl Come {
+impl SeenCall {
     fn is_copy_of(self, before: Self) -> bool {
-        (self.call, self.record) == (before.call, before.record) && self.step.is_no_further_than(before.step)
+        (self.call_id, self.record_hash) == (before.call_id, before.record_hash)
+            && self.write_count.is_no_further_than(before.write_count)
     }
 }
 
 fn record(kept: &StoredCall) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (&kept.place, kept.appended_ms).hash(&mut hasher);
+    (&kept.source_position, kept.appended_ms).hash(&mut hasher);
     hasher.finish()
 }
 

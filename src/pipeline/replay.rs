@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::ordering;
 use crate::decode::{DecodeError, Decoded, Decoder, Input};
-use crate::id::{EventId, MessageId, Place};
+use crate::id::{EventId, MessageId, RecordPosition};
 use crate::matching::Index;
 use crate::render::{Renderer, TooLarge};
 use crate::settle::StoredCall;
@@ -18,12 +18,12 @@ pub struct ReplayStages {
     decoder: Decoder,
     index: Arc<Index>,
     renderer: Renderer,
-    fired: Vec<u32>,
+    match_buffer: Vec<u32>,
 }
 
 /// The message that one match makes again, with the same ids as the first time.
 #[derive(Debug)]
-pub struct Replayed {
+pub struct ReplayedMessage {
     pub event: EventId,
     pub message: MessageId,
     /// One call per URL, with its body.
@@ -34,7 +34,7 @@ pub struct Replayed {
 
 impl ReplayStages {
     pub fn new(decoder: Decoder, index: Arc<Index>, renderer: Renderer) -> Self {
-        Self { decoder, index, renderer, fired: Vec::new() }
+        Self { decoder, index, renderer, match_buffer: Vec::new() }
     }
 
     /// The messages of one record for the events that `is_meant` selects. Empty for a record that fires nothing.
@@ -45,20 +45,21 @@ impl ReplayStages {
         &mut self,
         input: &Input<'_>,
         is_meant: impl Fn(EventId) -> bool,
-    ) -> Result<Vec<Replayed>, DecodeError> {
+    ) -> Result<Vec<ReplayedMessage>, DecodeError> {
         let Decoded::Change(change) = self.decoder.decode(input)? else { return Ok(Vec::new()) };
         let Some(rules) = self.index.rules(&change.account, &change.table) else { return Ok(Vec::new()) };
-        let place = Place { topic: input.topic.into(), partition: input.partition, offset: input.offset };
+        let place = RecordPosition { topic: input.topic.into(), partition: input.partition, offset: input.offset };
         let offered_ms = now_ms();
         let mut replayed = Vec::new();
-        for rule in rules.matches(&change, &mut self.fired).filter(|rule| is_meant(rule.event)) {
+        for rule in rules.matches(&change, &mut self.match_buffer).filter(|rule| is_meant(rule.event)) {
             let messages = self.renderer.render(rule, &change);
-            let mut made = Replayed { event: rule.event, message: messages.id(), calls: Vec::new(), too_large: None };
+            let mut made =
+                ReplayedMessage { event: rule.event, message: messages.id(), calls: Vec::new(), too_large: None };
             for message in messages {
                 match message {
                     Ok(message) => {
                         let row = ordering::row(&message.target, &place, input.key);
-                        let call = StoredCall::first(&message, place.clone(), row, (input.timestamp_ms, offered_ms));
+                        let call = StoredCall::new(&message, place.clone(), row, (input.timestamp_ms, offered_ms));
                         made.calls.push((call, message.body));
                     }
                     Err(error) => made.too_large = Some(error),

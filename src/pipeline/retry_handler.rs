@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use super::call_definitions::{CallDefinitions, DefinitionLookup};
 use super::dead_letter_unreadable;
 use super::ordering;
-use super::stored_calls::StoredCalls;
+use super::stored_calls::StoredCallReader;
 use crate::deliver::{Call, CallSink as _, Lanes, SlotLease, Takes, line_of};
-use crate::endpoints::{Forward, LineWaits, PartitionReport};
+use crate::endpoints::{EarlySendWindow, LineWaitingCalls, PartitionReport};
 use crate::id::Line;
 use crate::receipt::Receipt;
-use crate::settle::{Due, Settle, StoredCall, Tier};
-use crate::source::{Backlog, Moves, Record, Spot, Turn, Unreadable, Waits};
+use crate::settle::{CallDue, Settler, StoredCall, Tier};
+use crate::source::{Backlog, LineAssignment, LineStats, Record, ReleaseLimits, RereadReason, UnreadableRange};
 use crate::time::now_ms;
 
 /// Min time between two reviews of all waiting calls. A change of definitions may have ended some of them, or may
@@ -22,23 +22,23 @@ const MIN_REVIEW_INTERVAL: Duration = Duration::from_secs(5);
 /// Max time between two reviews of the overflow log: some calls may have waited for too long.
 const MAX_REVIEW_INTERVAL: Duration = Duration::from_secs(60);
 /// Min time between two reviews of a retry topic. Its calls are due at some time anyway.
-const REVIEW_TIMED: Duration = Duration::from_secs(30);
+const MIN_TIMED_REVIEW_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Added to the min time for each waiting call, so that reviews take a small part of the time.
-const REVIEW_EACH: Duration = Duration::from_micros(300);
+const REVIEW_INTERVAL_PER_CALL: Duration = Duration::from_micros(300);
 
 /// How many calls of a retry topic's partition are read before they are due. They are ordered by due time, so later
 /// calls can stay unread.
-const READ_AHEAD: usize = 10_000;
+const MAX_READ_AHEAD: usize = 10_000;
 
 /// The stages behind one partition with waiting calls.
 pub struct RetryHandler {
     source: RetrySource,
     report: PartitionReport,
-    calls: StoredCalls,
+    calls: StoredCallReader,
     lanes: Arc<Lanes>,
     /// When all waiting calls were last reviewed, and the offset up to which the definitions were known then.
-    reviewed: (Instant, i64),
+    last_review: (Instant, i64),
 }
 
 /// The topic in which the calls wait.
@@ -60,60 +60,67 @@ impl RetryHandler {
         (source, report): (RetrySource, PartitionReport),
         definitions: CallDefinitions,
         lanes: Arc<Lanes>,
-        settle: Arc<Settle>,
+        settle: Arc<Settler>,
     ) -> Self {
-        let reviewed = (Instant::now(), definitions.as_of());
-        Self { source, report, calls: StoredCalls::new(definitions, settle), lanes, reviewed }
+        let reviewed = (Instant::now(), definitions.applied_offset());
+        Self { source, report, calls: StoredCallReader::new(definitions, settle), lanes, last_review: reviewed }
     }
 
     /// The line of a call in a retry topic, if its webhook is known.
-    fn line(&self, kept: &StoredCall, until: Due, written_ms: i64) -> Option<Line> {
-        match self.calls.definitions.known(kept, until, written_ms) {
-            DefinitionLookup::As(target, _) => Some(line_of(&target, kept.endpoint_of(&target)?)),
-            DefinitionLookup::Gone | DefinitionLookup::NotYet | DefinitionLookup::Lost | DefinitionLookup::NotReady => {
-                None
-            }
+    fn line(&self, kept: &StoredCall, until: CallDue, written_ms: i64) -> Option<Line> {
+        match self.calls.definitions.look_up(kept, until, written_ms) {
+            DefinitionLookup::Known(target, _) => Some(line_of(&target, kept.current_endpoint(&target)?)),
+            DefinitionLookup::Deleted
+            | DefinitionLookup::NotReadYet
+            | DefinitionLookup::Lost
+            | DefinitionLookup::NotCompiled => None,
         }
     }
 
     /// Passes on a call of a retry topic, or writes it to another retry topic for the rest of its wait. In a review,
     /// the call continues to wait here.
-    async fn resume(&self, mut call: Call, turn: Turn, until: Due, written_ms: i64) -> Result<(), (Receipt, Line)> {
-        if turn == Turn::Review {
+    async fn process_retry(
+        &self,
+        mut call: Call,
+        turn: RereadReason,
+        until: CallDue,
+        written_ms: i64,
+    ) -> Result<(), (Receipt, Line)> {
+        if turn == RereadReason::Review {
             let line = self.lanes.line(&call);
             return Err((call.receipt, line));
         }
-        let left = until.left(now_ms());
+        let left = until.remaining(now_ms());
         if !left.is_zero() {
-            if !self.report.forward(self.lanes.line(&call)).has(written_ms) {
-                self.calls.settle.wait(call, left, None);
+            if !self.report.early_send_window(self.lanes.line(&call)).has(written_ms) {
+                self.calls.settler.write_retry(call, left, None);
                 return Ok(());
             }
-            before_its_time(&mut call);
+            uncount_attempt(&mut call);
         }
         // A webhook with row order has been changed to it since, or the call was redriven.
-        if let Some(call) = ordering::write_if_ordered(&self.calls.settle, call).await {
-            self.lanes.resume(call).await;
+        if let Some(call) = ordering::write_if_ordered(&self.calls.settler, call).await {
+            self.lanes.send_retried(call).await;
         }
         Ok(())
     }
 
     /// Offers a call of the overflow log to its lane. Returns its receipt if it continues to wait.
-    async fn offer(&self, call: Call, turn: Turn, until: Due) -> Result<(), (Receipt, Line)> {
+    async fn process_overflow(&self, call: Call, turn: RereadReason, until: CallDue) -> Result<(), (Receipt, Line)> {
         // A webhook with row order has been changed to it since.
-        let Some(mut call) = ordering::write_if_ordered(&self.calls.settle, call).await else { return Ok(()) };
+        let Some(mut call) = ordering::write_if_ordered(&self.calls.settler, call).await else { return Ok(()) };
         call.from_overflow = true;
-        if !until.left(now_ms()).is_zero() {
-            before_its_time(&mut call);
+        if !until.remaining(now_ms()).is_zero() {
+            uncount_attempt(&mut call);
         }
         let back = match turn {
-            Turn::Go => self.lanes.offer(call).err(),
-            Turn::MakeRoom | Turn::Review => self.lanes.review(call),
+            RereadReason::Process => self.lanes.offer(call).err(),
+            RereadReason::Relocate | RereadReason::Review => self.lanes.dead_letter_if_expired(call),
         };
         match back {
             None => Ok(()),
-            Some(call) if turn == Turn::MakeRoom && self.lanes.takes(self.lanes.line(&call)).is_failing => {
-                self.calls.settle.wait_elsewhere(*call, until.left(now_ms()));
+            Some(call) if turn == RereadReason::Relocate && self.lanes.takes(self.lanes.line(&call)).is_failing => {
+                self.calls.settler.move_to_retry_topic(*call, until.remaining(now_ms()));
                 Ok(())
             }
             Some(call) => {
@@ -126,7 +133,7 @@ impl RetryHandler {
 
 /// An attempt before the due time is not counted in the call's schedule. So the call is not dead-lettered earlier,
 /// however often its endpoint recovers or a retry is ordered.
-fn before_its_time(call: &mut Call) {
+fn uncount_attempt(call: &mut Call) {
     call.attempts = call.attempts.saturating_sub(1);
 }
 
@@ -135,17 +142,17 @@ impl Backlog for RetryHandler {
         self.report.topic_label()
     }
 
-    fn is_timed(&self) -> bool {
+    fn is_ordered_by_due_time(&self) -> bool {
         matches!(self.source, RetrySource::Tier { .. })
     }
 
-    fn reads_ahead(&self) -> usize {
-        if self.is_timed() { READ_AHEAD } else { usize::MAX }
+    fn max_waiting_records(&self) -> usize {
+        if self.is_ordered_by_due_time() { MAX_READ_AHEAD } else { usize::MAX }
     }
 
-    fn arrives(&mut self, record: &Record<'_>) -> Option<Spot> {
+    fn assign_line(&mut self, record: &Record<'_>) -> Option<LineAssignment> {
         // A record that is not a call is detected when it is handled.
-        let unreadable = Spot { line: Line(0), due_ms: 0 };
+        let unreadable = LineAssignment { line: Line(0), due_ms: 0 };
         let Ok((kept, until)) = StoredCall::read_waiting(|name| record.header(name)) else { return Some(unreadable) };
         if self.calls.is_copy(&kept, record.offset()) {
             return None;
@@ -161,55 +168,64 @@ impl Backlog for RetryHandler {
                 let now_ms = now_ms();
                 // After a clock was set back, a call waits no longer than the retry topic allows.
                 let last = (*last_ms).min(tier.latest_ms(now_ms));
-                *last_ms = tier.goes_on_ms(written_ms, until.due_ms, now_ms).max(last);
+                *last_ms = tier.leaves_at_ms(written_ms, until.due_ms, now_ms).max(last);
                 *last_ms
             }
         };
-        Some(Spot { line: line.unwrap_or(Line(0)), due_ms })
+        Some(LineAssignment { line: line.unwrap_or(Line(0)), due_ms })
     }
 
-    fn moves(&mut self, line: Line) -> Moves {
-        let Forward { from_ms: written_from_ms, by_ms: written_by_ms } = self.report.forward(line);
-        let Takes { calls: max_records, only_due, is_failing: can_leave } = match self.is_timed() {
+    fn release_limits(&mut self, line: Line) -> ReleaseLimits {
+        let EarlySendWindow { from_ms: written_from_ms, until_ms: written_by_ms } = self.report.early_send_window(line);
+        let Takes { calls: max_records, only_due, is_failing: can_leave } = match self.is_ordered_by_due_time() {
             // A call that its lane does not take is deferred to the overflow log.
             true => Takes { calls: usize::MAX, only_due: true, is_failing: false },
             false => self.lanes.takes(line),
         };
-        Moves { max_records, only_due, written_from_ms, written_by_ms, can_leave }
+        ReleaseLimits { max_records, only_due, written_from_ms, written_by_ms, can_wait_elsewhere: can_leave }
     }
 
-    fn waiting(&mut self, lines: Vec<Waits>) {
-        let of = |waits: Waits| LineWaits { line: waits.line, calls: waits.records, oldest_ms: waits.oldest_ms };
-        self.report.tell(lines.into_iter().map(of).collect());
+    fn report_lines(&mut self, lines: Vec<LineStats>) {
+        let of = |waits: LineStats| LineWaitingCalls {
+            line: waits.line,
+            calls: waits.record_count,
+            oldest_ms: waits.oldest_written_ms,
+        };
+        self.report.update(lines.into_iter().map(of).collect());
     }
 
-    fn wants_review(&mut self, waiting: usize) -> bool {
-        let ((last, known), as_of) = (self.reviewed, self.calls.definitions.as_of());
+    fn needs_review(&mut self, waiting: usize) -> bool {
+        let ((last, known), as_of) = (self.last_review, self.calls.definitions.applied_offset());
         let since = last.elapsed();
-        let at_most = MIN_REVIEW_INTERVAL + REVIEW_EACH * u32::try_from(waiting).unwrap_or(u32::MAX);
-        let is_due = match self.is_timed() {
-            true => since >= at_most.max(REVIEW_TIMED) && as_of != known,
+        let at_most = MIN_REVIEW_INTERVAL + REVIEW_INTERVAL_PER_CALL * u32::try_from(waiting).unwrap_or(u32::MAX);
+        let is_due = match self.is_ordered_by_due_time() {
+            true => since >= at_most.max(MIN_TIMED_REVIEW_INTERVAL) && as_of != known,
             false => since >= at_most && (as_of != known || since >= MAX_REVIEW_INTERVAL),
         };
         if is_due {
-            self.reviewed = (Instant::now(), as_of);
+            self.last_review = (Instant::now(), as_of);
         }
         is_due
     }
 
-    async fn handle(&mut self, record: Record<'_>, receipt: Receipt, turn: Turn) -> Result<(), (Receipt, Line)> {
+    async fn handle(
+        &mut self,
+        record: Record<'_>,
+        receipt: Receipt,
+        turn: RereadReason,
+    ) -> Result<(), (Receipt, Line)> {
         let Some((kept, until)) = self.calls.read(&record, &receipt) else {
             receipt.settle();
             return Ok(());
         };
-        let Some(call) = self.calls.again(kept, until, &record, receipt) else { return Ok(()) };
+        let Some(call) = self.calls.restore_call(kept, until, &record, receipt) else { return Ok(()) };
         match self.source {
-            RetrySource::Overflow { .. } => self.offer(call, turn, until).await,
-            RetrySource::Tier { .. } => self.resume(call, turn, until, record.timestamp_ms()).await,
+            RetrySource::Overflow { .. } => self.process_overflow(call, turn, until).await,
+            RetrySource::Tier { .. } => self.process_retry(call, turn, until, record.timestamp_ms()).await,
         }
     }
 
-    fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
-        dead_letter_unreadable(&self.calls.settle, offsets, receipt);
+    fn dead_letter_unreadable(&mut self, offsets: &UnreadableRange, receipt: Receipt) {
+        dead_letter_unreadable(&self.calls.settler, offsets, receipt);
     }
 }

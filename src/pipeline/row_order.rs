@@ -6,50 +6,50 @@ use std::time::Duration;
 use super::call_definitions::{CallDefinitions, DefinitionLookup};
 use super::dead_letter_unreadable;
 use super::ordering;
-use super::stored_calls::StoredCalls;
+use super::stored_calls::StoredCallReader;
 use crate::deliver::{Lanes, SlotLease};
 use crate::receipt::Receipt;
-use crate::settle::{Due, Settle, StoredCall};
-use crate::source::{Handler, Record, Unreadable};
+use crate::settle::{CallDue, Settler, StoredCall};
+use crate::source::{Handler, Record, UnreadableRange};
 
 /// Max time that a call, and all calls behind it, wait until this instance has read the definitions that the call's
 /// writer knew. An instance is behind by less than a second, unless it can't read the definitions at all.
-const CATCH_UP: Duration = Duration::from_secs(60);
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Interval of this check.
-const LOOK: Duration = Duration::from_millis(50);
+const CATCH_UP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The stages behind one partition of the row-order topic.
 pub struct RowOrderHandler {
-    calls: StoredCalls,
+    calls: StoredCallReader,
     lanes: Arc<Lanes>,
     /// This partition's throttle slots.
-    _share: SlotLease,
+    _slot_lease: SlotLease,
 }
 
 impl RowOrderHandler {
-    pub fn new(share: SlotLease, definitions: CallDefinitions, lanes: Arc<Lanes>, settle: Arc<Settle>) -> Self {
-        Self { calls: StoredCalls::new(definitions, settle), lanes, _share: share }
+    pub fn new(share: SlotLease, definitions: CallDefinitions, lanes: Arc<Lanes>, settle: Arc<Settler>) -> Self {
+        Self { calls: StoredCallReader::new(definitions, settle), lanes, _slot_lease: share }
     }
 
     /// Whether a call must wait until this instance has read the definitions that the call's writer knew. In another
     /// topic the call would lose its place.
-    fn is_ahead(&self, record: &Record<'_>) -> bool {
+    fn needs_newer_definitions(&self, record: &Record<'_>) -> bool {
         let (header, definitions) = (|name: &str| record.header(name), &self.calls.definitions);
-        let Ok(until) = Due::read(header) else { return false };
+        let Ok(until) = CallDue::read(header) else { return false };
         // True for nearly all calls. Their other headers need not be read twice.
-        if definitions.as_of() >= until.definitions {
+        if definitions.applied_offset() >= until.definitions_offset {
             return false;
         }
         let written_ms = record.timestamp_ms();
         StoredCall::read(header)
-            .is_ok_and(|kept| matches!(definitions.known(&kept, until, written_ms), DefinitionLookup::NotYet))
+            .is_ok_and(|kept| matches!(definitions.look_up(&kept, until, written_ms), DefinitionLookup::NotReadYet))
     }
 }
 
 impl Handler for RowOrderHandler {
-    fn wait(&self, record: &Record<'_>, waited: Duration) -> Option<Duration> {
-        (waited < CATCH_UP && self.is_ahead(record)).then_some(LOOK)
+    fn remaining_wait(&self, record: &Record<'_>, waited: Duration) -> Option<Duration> {
+        (waited < CATCH_UP_TIMEOUT && self.needs_newer_definitions(record)).then_some(CATCH_UP_CHECK_INTERVAL)
     }
 
     async fn handle(&mut self, record: Record<'_>, receipt: Receipt) {
@@ -57,11 +57,11 @@ impl Handler for RowOrderHandler {
         if self.calls.is_copy(&kept, record.offset()) {
             return receipt.settle();
         }
-        let Some(call) = self.calls.again(kept, until, &record, receipt) else { return };
+        let Some(call) = self.calls.restore_call(kept, until, &record, receipt) else { return };
         ordering::send_from_row_order_topic(&self.lanes, call).await;
     }
 
-    fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
-        dead_letter_unreadable(&self.calls.settle, offsets, receipt);
+    fn dead_letter_unreadable(&mut self, offsets: &UnreadableRange, receipt: Receipt) {
+        dead_letter_unreadable(&self.calls.settler, offsets, receipt);
     }
 }

@@ -10,70 +10,78 @@ use super::dedup::Deduplicator;
 use super::input;
 use crate::deliver::{CALL_BYTES, Call};
 use crate::receipt::Receipt;
-use crate::settle::{Due, Settle, StoredCall};
+use crate::settle::{CallDue, Settler, StoredCall};
 use crate::source::Record;
 
 /// Reads the records of one partition. Dead-letters records that are not calls, and cancels calls that must not be
 /// sent any more.
-pub(in crate::pipeline) struct StoredCalls {
-    copies: Deduplicator,
+pub(in crate::pipeline) struct StoredCallReader {
+    deduplicator: Deduplicator,
     pub definitions: CallDefinitions,
-    pub settle: Arc<Settle>,
+    pub settler: Arc<Settler>,
     cancelled: Counter,
-    copied: Counter,
+    copies_skipped: Counter,
 }
 
-impl StoredCalls {
-    pub fn new(definitions: CallDefinitions, settle: Arc<Settle>) -> Self {
+impl StoredCallReader {
+    pub fn new(definitions: CallDefinitions, settle: Arc<Settler>) -> Self {
         Self {
-            copies: Deduplicator::default(),
+            deduplicator: Deduplicator::default(),
             definitions,
-            settle,
+            settler: settle,
             cancelled: counter!("outhook_calls_total", "outcome" => "cancelled"),
-            copied: counter!("outhook_retry_copies_total"),
+            copies_skipped: counter!("outhook_retry_copies_total"),
         }
     }
 
     /// Whether the record at this offset is a copy of an earlier one and must be skipped. Call this once for each
     /// record, when it is first read.
     pub fn is_copy(&mut self, kept: &StoredCall, offset: i64) -> bool {
-        let is_copy = self.copies.is_duplicate(kept, offset);
+        let is_copy = self.deduplicator.is_duplicate(kept, offset);
         if is_copy {
-            self.copied.increment(1);
+            self.copies_skipped.increment(1);
         }
         is_copy
     }
 
     /// The call in a record, and until when it waits. None if the record is not a call; then it becomes a dead
     /// letter.
-    pub fn read(&self, record: &Record<'_>, receipt: &Receipt) -> Option<(StoredCall, Due)> {
+    pub fn read(&self, record: &Record<'_>, receipt: &Receipt) -> Option<(StoredCall, CallDue)> {
         let read = StoredCall::read_waiting(|name| record.header(name));
-        read.map_err(|reason| self.settle.not_a_call(&input(record), &reason, receipt)).ok()
+        read.map_err(|reason| self.settler.dead_letter_invalid_call(&input(record), &reason, receipt)).ok()
     }
 
     /// The call with the current settings of its webhook. None if it can't be sent: then it has ended, or waits
     /// again.
-    pub fn again(&self, kept: StoredCall, until: Due, record: &Record<'_>, receipt: Receipt) -> Option<Call> {
+    pub fn restore_call(
+        &self,
+        kept: StoredCall,
+        until: CallDue,
+        record: &Record<'_>,
+        receipt: Receipt,
+    ) -> Option<Call> {
         let share = receipt.share(record.value().map_or(0, <[u8]>::len) + CALL_BYTES);
         receipt.settle();
-        match self.definitions.known(&kept, until, record.timestamp_ms()) {
-            DefinitionLookup::As(target, live) => match kept.endpoint_of(&target) {
+        match self.definitions.look_up(&kept, until, record.timestamp_ms()) {
+            DefinitionLookup::Known(target, live) => match kept.current_endpoint(&target) {
                 Some(endpoint) => return Some(kept.into_call(endpoint, target, live, body(record), share)),
                 // Its URL was removed from the webhook.
                 None => self.cancel(&kept, share),
             },
-            DefinitionLookup::NotYet | DefinitionLookup::NotReady => {
-                self.settle.wait_again(kept, until.definitions, body(record), share)
+            DefinitionLookup::NotReadYet | DefinitionLookup::NotCompiled => {
+                self.settler.retry_later(kept, until.definitions_offset, body(record), share)
             }
-            DefinitionLookup::Lost => self.settle.unknown(&kept, until.definitions, body(record), share),
-            DefinitionLookup::Gone => self.cancel(&kept, share),
+            DefinitionLookup::Lost => {
+                self.settler.dead_letter_unknown_definition(&kept, until.definitions_offset, body(record), share)
+            }
+            DefinitionLookup::Deleted => self.cancel(&kept, share),
         }
         None
     }
 
     fn cancel(&self, kept: &StoredCall, share: Receipt) {
         self.cancelled.increment(1);
-        self.settle.cancelled(kept);
+        self.settler.log_cancelled(kept);
         share.settle();
     }
 }

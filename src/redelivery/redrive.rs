@@ -17,8 +17,8 @@ use jiff::Timestamp;
 use metrics::counter;
 
 use super::redrive_markers::RedriveMarkers;
-use crate::dead_letters::Letters;
-use crate::dead_letters::{Candidate, LetterId, LetterKind};
+use crate::dead_letters::DeadLetterReader;
+use crate::dead_letters::{DeadLetterId, DeadLetterKind, RedriveCandidate};
 use crate::kafka::producer::{AwaitedProducer, NewRecord, alone};
 use crate::kafka::topic_reader::Error;
 use crate::kafka::{ClientConfig, KafkaError, TopicError};
@@ -27,13 +27,13 @@ use crate::settle::{DeadLettersConfig, OutgoingHeaders, OutgoingKind, RetriesCon
 use crate::settle::{InvalidCall, StoredCall};
 
 /// Max letters under way at the same time.
-const AT_ONCE: usize = 64;
+const MAX_CONCURRENT_LETTERS: usize = 64;
 /// Timeout of a record's acknowledgement, in milliseconds.
-const ACKNOWLEDGED_MS: &str = "5000";
+const ACK_TIMEOUT_MS: &str = "5000";
 
 /// Redrives dead letters.
-pub struct Redrive {
-    letters_topic: Arc<str>,
+pub struct Redriver {
+    dead_letter_topic: Arc<str>,
     retry_topic: Arc<str>,
     producer: ClientConfig,
 }
@@ -42,23 +42,23 @@ pub struct Redrive {
 #[derive(Debug, Clone)]
 pub struct RedriveOptions {
     /// Redrives letters that were redriven before too.
-    pub again: bool,
+    pub include_redriven: bool,
     /// Writes nothing, only returns the outcomes.
     pub dry_run: bool,
     /// Offset of the definitions topic up to which the requester knows the definitions. Only an instance that has read
     /// as far may treat an unknown definition as deleted.
-    pub definitions: i64,
+    pub definitions_offset: i64,
     /// Name of the person or client, for people.
-    pub by: String,
+    pub requested_by: String,
     /// Time limit of the scan for markers of earlier redrives.
-    pub look: Duration,
+    pub marker_scan_timeout: Duration,
     /// No letter is begun after this time. Letters under way may take ten seconds longer.
-    pub write: Duration,
+    pub write_timeout: Duration,
 }
 
 /// Why a letter was not redriven.
 #[derive(Debug, thiserror::Error)]
-pub enum Skipped {
+pub enum SkipReason {
     #[error("it does not exist: the topic's retention may have deleted it")]
     Missing,
     #[error("it is not a call, but a record that no message could be made of")]
@@ -68,61 +68,61 @@ pub enum Skipped {
     #[error("its body is missing: the dead-letter topic refused a record of its size")]
     NoBody,
     #[error("it was redriven before, at {0}")]
-    Before(Timestamp),
+    AlreadyRedriven(Timestamp),
     #[error("it is unknown whether it was redriven before: too many records or redrives since")]
-    Unknown,
+    RedriveStateUnknown,
     #[error("no time was left to send it")]
-    NoTime,
+    OutOfTime,
     #[error("the retry topic did not acknowledge it, but it may still be sent: {0}")]
-    Unwritten(KafkaError),
+    NotAcknowledged(KafkaError),
     #[error("it is sent, but its redrive marker could not be written: {0}")]
-    Unmarked(KafkaError),
+    MarkerNotWritten(KafkaError),
 }
 
 /// Outcomes of letters, in the order in which they were to be sent.
-pub type Outcomes = Vec<(LetterId, Result<(), Skipped>)>;
+pub type RedriveOutcomes = Vec<(DeadLetterId, Result<(), SkipReason>)>;
 
 /// Records of letters to be sent, and the reasons against the others.
-type Pairs = Vec<(LetterId, Result<Pair, Skipped>)>;
+type RedriveBatch = Vec<(DeadLetterId, Result<RedriveRecords, SkipReason>)>;
 
 /// The two records of a redrive.
-struct Pair {
+struct RedriveRecords {
     call: Outgoing,
     marker: Outgoing,
 }
 
-impl Candidate {
+impl RedriveCandidate {
     /// Creates the records to write, or returns the reason against it.
-    fn pair(
+    fn redrive_records(
         self,
         redriven: &RedriveMarkers,
         is_known: bool,
         order: &RedriveOptions,
         now: Timestamp,
-    ) -> Result<Pair, Skipped> {
-        if self.letter.kind != Some(LetterKind::Call) {
-            return Err(Skipped::Record);
+    ) -> Result<RedriveRecords, SkipReason> {
+        if self.letter.kind != Some(DeadLetterKind::Call) {
+            return Err(SkipReason::Record);
         }
-        let (call, body) = (self.call?, self.body.ok_or(Skipped::NoBody)?);
-        if !order.again {
+        let (call, body) = (self.call?, self.body.ok_or(SkipReason::NoBody)?);
+        if !order.include_redriven {
             match redriven.at(self.letter.id) {
-                Some(at) => return Err(Skipped::Before(at)),
-                None if !is_known => return Err(Skipped::Unknown),
+                Some(at) => return Err(SkipReason::AlreadyRedriven(at)),
+                None if !is_known => return Err(SkipReason::RedriveStateUnknown),
                 None => {}
             }
         }
-        let marker = marker(self.letter.id, &call, &order.by);
-        Ok(Pair { call: call.due(now, order.definitions, body), marker })
+        let marker = marker(self.letter.id, &call, &order.requested_by);
+        Ok(RedriveRecords { call: call.due(now, order.definitions_offset, body), marker })
     }
 }
 
-impl Redrive {
+impl Redriver {
     /// `client` has the connection settings of the cluster (brokers, security).
     pub fn new(letters: &DeadLettersConfig, retries: &RetriesConfig, client: &HashMap<String, String>) -> Self {
         Self {
-            letters_topic: letters.topic.as_str().into(),
+            dead_letter_topic: letters.topic.as_str().into(),
             retry_topic: retries.tiers().of(Duration::ZERO).topic.clone(),
-            producer: alone(&producer::settings(&client.clone().into_iter().collect(), ACKNOWLEDGED_MS)),
+            producer: alone(&producer::settings(&client.clone().into_iter().collect(), ACK_TIMEOUT_MS)),
         }
     }
 
@@ -133,58 +133,73 @@ impl Redrive {
     /// Earlier redrives can't be read, or the Kafka client can't be created.
     pub async fn send(
         &self,
-        mut candidates: Vec<Candidate>,
-        letters: &Letters,
+        mut candidates: Vec<RedriveCandidate>,
+        letters: &DeadLetterReader,
         redriven: &mut RedriveMarkers,
         order: &RedriveOptions,
-    ) -> Result<Outcomes, Error> {
-        candidates.sort_by(|one, other| one.letter.change().cmp(&other.letter.change()));
-        let oldest = candidates.iter().map(|candidate| candidate.letter.written).min();
-        let is_known = match oldest.filter(|_| !order.again) {
-            Some(oldest) => redriven.look_back(oldest, letters, order.look).await?,
+    ) -> Result<RedriveOutcomes, Error> {
+        candidates.sort_by(|one, other| one.letter.sort_key().cmp(&other.letter.sort_key()));
+        let oldest = candidates.iter().map(|candidate| candidate.letter.written_at).min();
+        let is_known = match oldest.filter(|_| !order.include_redriven) {
+            Some(oldest) => redriven.scan_back_to(oldest, letters, order.marker_scan_timeout).await?,
             None => true,
         };
         let now = Timestamp::now();
         let of_each = candidates.into_iter().map(|candidate| {
             let id = candidate.letter.id;
-            (id, candidate.pair(redriven, is_known, order, now))
+            (id, candidate.redrive_records(redriven, is_known, order, now))
         });
-        let of_each: Pairs = of_each.collect();
+        let of_each: RedriveBatch = of_each.collect();
         if order.dry_run || of_each.iter().all(|(_, pair)| pair.is_err()) {
             return Ok(of_each.into_iter().map(|(id, pair)| (id, pair.map(drop))).collect());
         }
         let producer =
             AwaitedProducer::new(&self.producer).map_err(|source| TopicError::client(&self.retry_topic, source))?;
-        let outcomes = self.write(&producer, of_each, Instant::now() + order.write).await;
+        let outcomes = self.write(&producer, of_each, Instant::now() + order.write_timeout).await;
         producer.close();
         Ok(outcomes)
     }
 
     /// Begins no letter after `until`. The remaining letters of a row are newer than those that are sent.
-    async fn write(&self, producer: &AwaitedProducer, of_each: Pairs, until: Instant) -> Outcomes {
+    async fn write(&self, producer: &AwaitedProducer, of_each: RedriveBatch, until: Instant) -> RedriveOutcomes {
         let mut outcomes = Vec::with_capacity(of_each.len());
         let mut of_each = of_each.into_iter().peekable();
         while of_each.peek().is_some() {
             let is_late = Instant::now() >= until;
-            let in_time = |pair: Pair| if is_late { Err(Skipped::NoTime) } else { Ok(pair) };
-            let some = of_each.by_ref().take(AT_ONCE).map(|(id, pair)| (id, pair.and_then(in_time))).collect();
+            let in_time = |pair: RedriveRecords| if is_late { Err(SkipReason::OutOfTime) } else { Ok(pair) };
+            let some =
+                of_each.by_ref().take(MAX_CONCURRENT_LETTERS).map(|(id, pair)| (id, pair.and_then(in_time))).collect();
             outcomes.extend(self.write_some(producer, some).await);
         }
         outcomes
     }
 
     /// The calls first: a letter whose call was not written is never marked.
-    async fn write_some(&self, producer: &AwaitedProducer, some: Pairs) -> Outcomes {
-        let sent = in_turn(producer, &self.retry_topic, some, |pair| &pair.call.record, Skipped::Unwritten).await;
+    async fn write_some(&self, producer: &AwaitedProducer, some: RedriveBatch) -> RedriveOutcomes {
+        let sent = write_sequentially(
+            producer,
+            &self.retry_topic,
+            some,
+            |pair| &pair.call.record,
+            SkipReason::NotAcknowledged,
+        )
+        .await;
         let count = sent.iter().filter(|(_, pair)| pair.is_ok()).count();
         counter!("outhook_redriven_total", "how" => "redrive").increment(count as u64);
-        let marked = in_turn(producer, &self.letters_topic, sent, |pair| &pair.marker.record, Skipped::Unmarked).await;
+        let marked = write_sequentially(
+            producer,
+            &self.dead_letter_topic,
+            sent,
+            |pair| &pair.marker.record,
+            SkipReason::MarkerNotWritten,
+        )
+        .await;
         marked.into_iter().map(|(id, pair)| (id, pair.map(drop))).collect()
     }
 }
 
 /// The marker of a redriven letter. It has the letter's key, so that retention deletes the letter first.
-fn marker(letter: LetterId, call: &StoredCall, by: &str) -> Outgoing {
+fn marker(letter: DeadLetterId, call: &StoredCall, by: &str) -> Outgoing {
     let headers = OutgoingHeaders::new("redriven")
         .add("letter", letter)
         .add("account", &call.account)
@@ -195,7 +210,7 @@ fn marker(letter: LetterId, call: &StoredCall, by: &str) -> Outgoing {
         .add("by", by);
     Outgoing {
         kind: OutgoingKind::Redriven,
-        place: format!("dead letter {letter}"),
+        source_position: format!("dead letter {letter}"),
         record: NewRecord {
             key: Some(Bytes::copy_from_slice(call.webhook.as_str().as_bytes())),
             value: None,
@@ -206,13 +221,13 @@ fn marker(letter: LetterId, call: &StoredCall, by: &str) -> Outgoing {
 
 /// Writes one record of each pair, one after the other, so that the calls of a row stay in order. Keeps the pairs
 /// whose record is acknowledged.
-async fn in_turn(
+async fn write_sequentially(
     producer: &AwaitedProducer,
     topic: &str,
-    of_each: Pairs,
-    record: fn(&Pair) -> &NewRecord,
-    failed: fn(KafkaError) -> Skipped,
-) -> Pairs {
+    of_each: RedriveBatch,
+    record: fn(&RedriveRecords) -> &NewRecord,
+    failed: fn(KafkaError) -> SkipReason,
+) -> RedriveBatch {
     let records: Vec<&NewRecord> = of_each.iter().filter_map(|(_, pair)| pair.as_ref().ok()).map(record).collect();
     let mut outcomes = producer.write_all(topic, &records).await.into_iter();
     let written = of_each.into_iter().map(|(id, pair)| {
@@ -222,24 +237,31 @@ async fn in_turn(
     written.collect()
 }
 
-impl Skipped {
+impl SkipReason {
     /// The reason in few words, for counts.
-    pub fn in_short(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::Missing => "not found",
             Self::Record => "not a call",
             Self::Unreadable(_) => "invalid headers",
             Self::NoBody => "without body",
-            Self::Before(_) => "redriven before",
-            Self::Unknown => "unknown whether redriven before",
-            Self::NoTime => "no time left",
-            Self::Unwritten(_) => "not acknowledged",
-            Self::Unmarked(_) => "sent, but not marked",
+            Self::AlreadyRedriven(_) => "redriven before",
+            Self::RedriveStateUnknown => "unknown whether redriven before",
+            Self::OutOfTime => "no time left",
+            Self::NotAcknowledged(_) => "not acknowledged",
+            Self::MarkerNotWritten(_) => "sent, but not marked",
         }
     }
 
     /// Whether something failed, rather than that the letter is not to be sent.
     pub fn is_failure(&self) -> bool {
-        matches!(self, Self::Missing | Self::Unknown | Self::NoTime | Self::Unwritten(_) | Self::Unmarked(_))
+        matches!(
+            self,
+            Self::Missing
+                | Self::RedriveStateUnknown
+                | Self::OutOfTime
+                | Self::NotAcknowledged(_)
+                | Self::MarkerNotWritten(_)
+        )
     }
 }

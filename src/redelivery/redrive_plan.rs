@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 
-use crate::dead_letters::{Letter, LetterId};
+use crate::dead_letters::{DeadLetter, DeadLetterId};
 use crate::id::RowKey;
 
 /// All letters of a redrive.
@@ -19,20 +19,20 @@ pub struct RedrivePlan {
 /// The part of a letter that decides its order: about 80 bytes, since there may be very many letters.
 #[derive(Debug, Clone, Copy)]
 struct QueuedLetter {
-    id: LetterId,
-    row: Option<RowKey>,
+    id: DeadLetterId,
+    row_key: Option<RowKey>,
     /// Offset of the row change. All changes of a row are in one partition.
     offset: Option<i64>,
     /// Size of the body.
     bytes: u64,
     /// The letter whose turn it takes: itself, or a letter of a newer change of its row.
-    turn: LetterId,
+    turn: DeadLetterId,
 }
 
 impl RedrivePlan {
-    pub fn add(&mut self, letter: &Letter) {
-        let Letter { id, row, offset, bytes, .. } = *letter;
-        self.letters.push(QueuedLetter { id, row, offset, bytes: bytes.unwrap_or(0) as u64, turn: id });
+    pub fn add(&mut self, letter: &DeadLetter) {
+        let DeadLetter { id, row_key: row, offset, bytes, .. } = *letter;
+        self.letters.push(QueuedLetter { id, row_key: row, offset, bytes: bytes.unwrap_or(0) as u64, turn: id });
     }
 
     /// Number of letters.
@@ -43,10 +43,10 @@ impl RedrivePlan {
     /// Splits the letters into batches, the first to be sent first. A batch has at most `most` letters and
     /// `most_bytes` bytes of bodies, or a single larger letter. In a row, no change in a batch is newer than one in
     /// the next.
-    pub fn batches(mut self, most: usize, most_bytes: u64) -> Vec<Vec<LetterId>> {
+    pub fn batches(mut self, most: usize, most_bytes: u64) -> Vec<Vec<DeadLetterId>> {
         self.set_turns();
         self.letters.sort_unstable_by_key(|letter| (letter.turn, letter.offset, letter.id));
-        let mut batches: Vec<Vec<LetterId>> = Vec::new();
+        let mut batches: Vec<Vec<DeadLetterId>> = Vec::new();
         let mut bytes = 0;
         for letter in &self.letters {
             bytes += letter.bytes;
@@ -63,10 +63,10 @@ impl RedrivePlan {
 
     fn set_turns(&mut self) {
         // Visits each row from its newest change back.
-        self.letters.sort_unstable_by_key(|letter| (letter.row, Reverse(letter.offset)));
-        let mut newer: Option<(RowKey, LetterId)> = None;
+        self.letters.sort_unstable_by_key(|letter| (letter.row_key, Reverse(letter.offset)));
+        let mut newer: Option<(RowKey, DeadLetterId)> = None;
         for letter in &mut self.letters {
-            let Some(row) = letter.row else { continue };
+            let Some(row) = letter.row_key else { continue };
             if let Some((_, turn)) = newer.filter(|(of, _)| *of == row) {
                 letter.turn = turn.min(letter.id);
             }
@@ -88,9 +88,9 @@ mod tests {
     /// Letters in the order of their topic: each of a row, or of none, with the offset of its change.
     fn turns(letters: &[(Option<u8>, i64)]) -> RedrivePlan {
         let turn = |(number, (row, offset)): (usize, &(Option<u8>, i64))| {
-            let id = LetterId { partition: 0, offset: number as i64 };
+            let id = DeadLetterId { partition: 0, offset: number as i64 };
             let row = row.map(|row| format!("{row:016x}").parse().unwrap());
-            QueuedLetter { id, row, offset: Some(*offset), bytes: 10, turn: id }
+            QueuedLetter { id, row_key: row, offset: Some(*offset), bytes: 10, turn: id }
         };
         RedrivePlan { letters: letters.iter().enumerate().map(turn).collect() }
     }

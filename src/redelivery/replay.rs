@@ -17,42 +17,42 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::decode::Input;
-use crate::kafka::topic_reader::{Error, Extent, Record, Spans, TopicReader};
+use crate::kafka::topic_reader::{Error, PartitionExtent, Record, Spans, TopicReader};
 use crate::pipeline;
 use crate::settle::StoredCall;
 
-pub use self::range::{BadOffsetRanges, BadRange, Edge, OffsetRanges, Range, without_deleted};
+pub use self::range::{BadOffsetRanges, BadRange, OffsetRanges, Range, RangeBound, skip_deleted};
 
 /// Time limit of reading a page, and of asking the topic for its offsets.
 const PAGE_TIME: Duration = Duration::from_secs(10);
 /// Max bytes of records and bodies in a page. The last record may exceed it.
 const PAGE_BYTES: usize = 16 * 1024 * 1024;
 /// Max problems that a page lists. The others are only counted.
-const TOLD: usize = 10;
+const MAX_REPORTED_PROBLEMS: usize = 10;
 
 /// Creates the stages of a topic. None for a topic that no source reads.
-pub type Stages = Box<dyn Fn(&str) -> Option<pipeline::ReplayStages> + Send + Sync>;
+pub type ReplayFactory = Box<dyn Fn(&str) -> Option<pipeline::ReplayStages> + Send + Sync>;
 
 /// A topic whose records are replayed.
-pub struct Replay {
+pub struct TopicReplay {
     topic: Arc<str>,
-    journal: TopicReader,
-    stages: Arc<Mutex<pipeline::ReplayStages>>,
+    topic_reader: TopicReader,
+    record_replay: Arc<Mutex<pipeline::ReplayStages>>,
 }
 
 /// Calls and problems of a part of the range.
 #[derive(Debug, Default)]
 pub struct Page {
     pub calls: Vec<(StoredCall, Bytes)>,
-    pub sums: Sums,
+    pub counts: ReplayCounts,
     /// The first records and messages that failed, as text.
-    pub troubles: Vec<String>,
+    pub problems: Vec<String>,
     bytes: usize,
 }
 
 /// Counts of a replay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sums {
+pub struct ReplayCounts {
     /// Records read.
     pub records: u64,
     /// Records that fired one of the events.
@@ -67,18 +67,18 @@ pub struct Sums {
     pub too_large: u64,
 }
 
-impl Replay {
+impl TopicReplay {
     /// `journal` reads the topic, `stages` are those of its source.
     pub fn new(topic: &str, journal: TopicReader, stages: pipeline::ReplayStages) -> Self {
-        Self { topic: topic.into(), journal, stages: Arc::new(Mutex::new(stages)) }
+        Self { topic: topic.into(), topic_reader: journal, record_replay: Arc::new(Mutex::new(stages)) }
     }
 
     /// The offsets that the topic holds now, and those of these times in milliseconds since 1970.
     ///
     /// # Errors
     /// As [`TopicReader::extents`].
-    pub async fn extents(&self, times: Vec<i64>) -> Result<Vec<Extent>, Error> {
-        self.journal.extents(times, PAGE_TIME).await
+    pub async fn extents(&self, times: Vec<i64>) -> Result<Vec<PartitionExtent>, Error> {
+        self.topic_reader.extents(times, PAGE_TIME).await
     }
 
     /// Reads until `most_calls` or the page's byte limit is reached. Returns the page and the offsets that are left.
@@ -87,49 +87,49 @@ impl Replay {
     /// # Errors
     /// As [`TopicReader::forward`].
     pub async fn read(&self, spans: Spans, most_calls: usize) -> Result<(Page, Spans), Error> {
-        let (topic, stages) = (self.topic.clone(), self.stages.clone());
+        let (topic, stages) = (self.topic.clone(), self.record_replay.clone());
         let look = move |page: &mut Page, record: &Record<'_>| {
             let mut stages = stages.lock();
-            page.take(&mut stages, &input(&topic, record));
+            page.add_record(&mut stages, &input(&topic, record));
             let is_full = page.calls.len() >= most_calls || page.bytes >= PAGE_BYTES;
             if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        self.journal.forward(spans, PAGE_TIME, Page::default(), look).await
+        self.topic_reader.forward(spans, PAGE_TIME, Page::default(), look).await
     }
 }
 
 impl Page {
-    fn take(&mut self, stages: &mut pipeline::ReplayStages, input: &Input<'_>) {
-        self.sums.records += 1;
+    fn add_record(&mut self, stages: &mut pipeline::ReplayStages, input: &Input<'_>) {
+        self.counts.records += 1;
         self.bytes += input.key.map_or(0, <[u8]>::len) + input.value.map_or(0, <[u8]>::len);
         let replayed = match stages.replay(input, |_| true) {
             Ok(replayed) => replayed,
             Err(reason) => {
-                self.sums.undecodable += 1;
-                return self.tell(input, &reason.to_string());
+                self.counts.undecodable += 1;
+                return self.add_problem(input, &reason.to_string());
             }
         };
-        self.sums.fired += u64::from(!replayed.is_empty());
+        self.counts.fired += u64::from(!replayed.is_empty());
         for message in replayed {
-            self.sums.messages += 1;
-            self.sums.calls += message.calls.len() as u64;
+            self.counts.messages += 1;
+            self.counts.calls += message.calls.len() as u64;
             self.bytes += message.calls.iter().map(|(_, body)| body.len()).sum::<usize>();
             if let Some(reason) = message.too_large {
-                self.sums.too_large += 1;
-                self.tell(input, &format!("event {}, message {}: {reason}", message.event, message.message));
+                self.counts.too_large += 1;
+                self.add_problem(input, &format!("event {}, message {}: {reason}", message.event, message.message));
             }
             self.calls.extend(message.calls);
         }
     }
 
-    fn tell(&mut self, input: &Input<'_>, reason: &str) {
-        if self.troubles.len() < TOLD {
-            self.troubles.push(format!("{}:{}: {reason}", input.partition, input.offset));
+    fn add_problem(&mut self, input: &Input<'_>, reason: &str) {
+        if self.problems.len() < MAX_REPORTED_PROBLEMS {
+            self.problems.push(format!("{}:{}: {reason}", input.partition, input.offset));
         }
     }
 }
 
-impl AddAssign for Sums {
+impl AddAssign for ReplayCounts {
     fn add_assign(&mut self, more: Self) {
         self.records += more.records;
         self.fired += more.fired;

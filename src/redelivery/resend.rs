@@ -5,35 +5,35 @@ use std::time::Duration;
 
 use metrics::counter;
 
-use super::replay::{Stages, input};
+use super::replay::{ReplayFactory, input};
 use super::{RetryTopicProducer, UnacknowledgedCall};
 use crate::decode::DecodeError;
-use crate::id::{EventId, MessageId, Place};
+use crate::id::{EventId, MessageId, RecordPosition};
 use crate::kafka::topic_reader::{Error, Record, TopicReader};
-use crate::pipeline::Replayed;
+use crate::pipeline::ReplayedMessage;
 use crate::render::TooLarge;
 use crate::settle::RetriesConfig;
 
 /// Time limit of reading the record.
-const READ: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Resends messages, one by one.
-pub struct Resend {
-    journal: TopicReader,
-    stages: Stages,
+pub struct Resender {
+    topic_reader: TopicReader,
+    replay_factory: ReplayFactory,
     retries: RetriesConfig,
     client: HashMap<String, String>,
 }
 
 /// Why a message was not resent.
 #[derive(Debug, thiserror::Error)]
-pub enum NotResent {
+pub enum ResendError {
     #[error(transparent)]
     Read(#[from] Error),
     #[error("its row change was read from topic {topic}, which no source reads any more")]
     NoSource { topic: String },
     #[error("its row change was deleted by its topic's retention: if the message became a dead letter, redrive that")]
-    Gone,
+    RecordDeleted,
     #[error("the record at its row change's offset can't be decoded: {0}")]
     Undecodable(#[from] DecodeError),
     #[error("its event does not fire for its row change any more: the event's definition has changed since")]
@@ -42,18 +42,18 @@ pub enum NotResent {
         "the record at its row change's offset is a different row change now: the topic was recreated, or its source's \
          settings have changed"
     )]
-    Another,
+    DifferentMessage,
     #[error("with its event's current definition, {0}")]
     TooLarge(#[from] TooLarge),
     #[error(transparent)]
-    Unwritten(#[from] Box<UnacknowledgedCall>),
+    NotAcknowledged(#[from] Box<UnacknowledgedCall>),
 }
 
-impl Resend {
+impl Resender {
     /// `client` has the connection settings of the cluster (brokers, security).
-    pub fn new(stages: Stages, retries: &RetriesConfig, client: &HashMap<String, String>) -> Self {
+    pub fn new(stages: ReplayFactory, retries: &RetriesConfig, client: &HashMap<String, String>) -> Self {
         let journal = TopicReader::new("", client.clone().into_iter().collect());
-        Self { journal, stages, retries: retries.clone(), client: client.clone() }
+        Self { topic_reader: journal, replay_factory: stages, retries: retries.clone(), client: client.clone() }
     }
 
     /// Sends the message that this record and event make to each current URL of its webhook, and returns the number of
@@ -63,16 +63,16 @@ impl Resend {
     /// # Errors
     /// The record is gone or a different one, it does not make this message any more, or Kafka does not acknowledge
     /// the calls. Unacknowledged calls may still be sent.
-    pub async fn one(
+    pub async fn resend(
         &self,
-        place: &Place,
+        place: &RecordPosition,
         event: EventId,
         message: MessageId,
         definitions: i64,
-    ) -> Result<usize, NotResent> {
-        let replayed = self.replayed(place, event).await?;
+    ) -> Result<usize, ResendError> {
+        let replayed = self.replay_record(place, event).await?;
         if replayed.message != message {
-            return Err(NotResent::Another);
+            return Err(ResendError::DifferentMessage);
         }
         if let Some(too_large) = replayed.too_large {
             return Err(too_large.into());
@@ -88,13 +88,13 @@ impl Resend {
         }
     }
 
-    async fn replayed(&self, place: &Place, event: EventId) -> Result<Replayed, NotResent> {
+    async fn replay_record(&self, place: &RecordPosition, event: EventId) -> Result<ReplayedMessage, ResendError> {
         let topic = place.topic.clone();
-        let no_source = NotResent::NoSource { topic: topic.to_string() };
-        let mut stages = (self.stages)(&topic).ok_or(no_source)?;
-        let journal = self.journal.of_topic(&topic);
+        let no_source = ResendError::NoSource { topic: topic.to_string() };
+        let mut stages = (self.replay_factory)(&topic).ok_or(no_source)?;
+        let journal = self.topic_reader.of_topic(&topic);
         let look = move |record: &Record<'_>| Some(stages.replay(&input(&topic, record), |fired| fired == event));
-        let found = journal.at((place.partition, place.offset), READ, look).await?;
-        found.ok_or(NotResent::Gone)??.pop().ok_or(NotResent::NoMatch)
+        let found = journal.read_at((place.partition, place.offset), READ_TIMEOUT, look).await?;
+        found.ok_or(ResendError::RecordDeleted)??.pop().ok_or(ResendError::NoMatch)
     }
 }

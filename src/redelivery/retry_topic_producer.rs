@@ -17,7 +17,7 @@ use crate::settle::StoredCall;
 use crate::settle::producer;
 
 /// Timeout of a record's acknowledgement, in milliseconds. A broker may restart in that time.
-const ACKNOWLEDGED_MS: &str = "15000";
+const ACK_TIMEOUT_MS: &str = "15000";
 
 /// A producer for the first retry topic.
 pub struct RetryTopicProducer {
@@ -47,7 +47,7 @@ impl RetryTopicProducer {
     /// The Kafka client can't be created.
     pub fn open(retries: &RetriesConfig, client: &HashMap<String, String>) -> Result<Self, Error> {
         let topic = retries.tiers().of(Duration::ZERO).topic.clone();
-        let settings = producer::settings(&client.clone().into_iter().collect(), ACKNOWLEDGED_MS);
+        let settings = producer::settings(&client.clone().into_iter().collect(), ACK_TIMEOUT_MS);
         let producer = AwaitedProducer::new(&alone(&settings)).map_err(|source| TopicError::client(&topic, source))?;
         Ok(Self { topic, producer })
     }

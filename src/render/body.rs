@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::{AttachmentUrl, MAX_MESSAGE_BYTES, TooLarge};
 use crate::decode::{Field, RowChange};
-use crate::definition::template::Varying;
+use crate::definition::template::MessageParameter;
 use crate::id::{CallId, MessageId};
 use crate::json::{self, JsonKind};
 use crate::rules::{BodyStep, CompiledMember, Rule};
@@ -29,7 +29,7 @@ impl BodyWriter<'_> {
     /// # Errors
     /// The body exceeds the limit. Rendering stops there: a template that repeats a large field must not use more
     /// memory than its message may have.
-    pub(super) fn run(&mut self, steps: &[BodyStep]) -> Result<(), TooLarge> {
+    pub(super) fn write_steps(&mut self, steps: &[BodyStep]) -> Result<(), TooLarge> {
         for step in steps {
             self.step(*step)?;
             if self.out.len() > self.limit {
@@ -47,45 +47,47 @@ impl BodyWriter<'_> {
                 Some(value) => self.out.push_str(&value.json),
                 None => self.out.push_str("null"),
             },
-            BodyStep::AttachmentUrl(name) => self.whole_attachment_url(body.text(name)),
+            BodyStep::AttachmentUrl(name) => self.write_attachment_url_value(body.text(name)),
             BodyStep::Spliced(name) => {
                 if let Some(value) = self.change.sent_value(body.text(name)) {
                     splice(&value.json, self.out);
                 }
             }
             BodyStep::SplicedAttachmentUrl(name) => {
-                self.attachment_url(body.text(name));
+                self.write_attachment_url(body.text(name));
             }
-            BodyStep::Missing => write_missing(self.change, self.out),
-            BodyStep::SplicedMissing => {
+            BodyStep::MissingFields => write_missing(self.change, self.out),
+            BodyStep::SplicedMissingFields => {
                 let mut list = String::new();
                 write_missing(self.change, &mut list);
                 json::escape(&list, self.out);
             }
-            BodyStep::Fixed(fixed) => json::escape(self.rule.fixed(fixed), self.out),
-            BodyStep::Varying(varying) => self.varying(varying),
+            BodyStep::EventParameter(fixed) => json::escape(self.rule.fixed(fixed), self.out),
+            BodyStep::MessageParameter(varying) => self.write_varying(varying),
             BodyStep::Object(members) => return self.object(body.members(members)),
-            BodyStep::AllFields if body.hidden().is_empty() => self.all_fields(|_| true),
-            BodyStep::AllFields => self.all_fields(|field| !body.hidden().has(&field.name)),
-            BodyStep::ChosenFields => self.chosen_fields(),
+            BodyStep::AllFields if body.hidden_fields().is_empty() => self.write_all_fields(|_| true),
+            BodyStep::AllFields => self.write_all_fields(|field| !body.hidden_fields().has(&field.name)),
+            BodyStep::SelectedFields => self.chosen_fields(),
         }
         Ok(())
     }
 
-    fn varying(&mut self, varying: Varying) {
+    fn write_varying(&mut self, varying: MessageParameter) {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         match varying {
-            Varying::MessageId => self.out.push_str(self.id.0.hyphenated().encode_lower(&mut text)),
-            Varying::CallId => self.out.push_str(self.call.0.hyphenated().encode_lower(&mut text)),
-            Varying::EventDate => self.change.event_date.write(self.out),
-            Varying::Sequence => write!(self.out, "{}", self.change.sequence).expect("writing to memory does not fail"),
+            MessageParameter::MessageId => self.out.push_str(self.id.0.hyphenated().encode_lower(&mut text)),
+            MessageParameter::CallId => self.out.push_str(self.call.0.hyphenated().encode_lower(&mut text)),
+            MessageParameter::EventDate => self.change.event_date.write(self.out),
+            MessageParameter::Sequence => {
+                write!(self.out, "{}", self.change.sequence).expect("writing to memory does not fail")
+            }
         }
     }
 
-    fn whole_attachment_url(&mut self, field: &str) {
+    fn write_attachment_url_value(&mut self, field: &str) {
         let start = self.out.len();
         self.out.push('"');
-        if self.attachment_url(field) {
+        if self.write_attachment_url(field) {
             self.out.push('"');
         } else {
             self.out.truncate(start);
@@ -94,7 +96,7 @@ impl BodyWriter<'_> {
     }
 
     /// Writes an attachment's URL. Returns false without a URL pattern, or if the field has no value.
-    fn attachment_url(&mut self, field: &str) -> bool {
+    fn write_attachment_url(&mut self, field: &str) -> bool {
         let value = self.change.sent_value(field).filter(|value| JsonKind::of(&value.json) != JsonKind::Null);
         let (Some(url), Some(value)) = (self.attachment_url, value) else { return false };
         url.write(&self.change.account, &self.change.table, field, value, self.out);
@@ -102,7 +104,7 @@ impl BodyWriter<'_> {
     }
 
     /// Generic over the choice of fields, so that writing every field needs no check of its name.
-    fn all_fields(&mut self, is_shown: impl Fn(&Field<'_>) -> bool) {
+    fn write_all_fields(&mut self, is_shown: impl Fn(&Field<'_>) -> bool) {
         let mut separator = "\"";
         for (field, value) in self.change.sent_fields().filter(|(field, _)| is_shown(field)) {
             self.out.push_str(separator);
@@ -116,7 +118,7 @@ impl BodyWriter<'_> {
     /// Writes a field that the row does not have as null. Omits a field whose value the source did not send.
     fn chosen_fields(&mut self) {
         let mut first = true;
-        for field in self.rule.body.chosen() {
+        for field in self.rule.body.selected_fields() {
             let json = match self.change.sent_value(&field.name) {
                 Some(value) => &*value.json,
                 None if self.change.trimmed || self.is_in_row(&field.name) => continue,
@@ -146,7 +148,7 @@ impl BodyWriter<'_> {
             self.out.push_str(separator);
             self.out.push_str(key);
             self.out.push_str("\":");
-            self.run(self.rule.body.steps_at(member.value))?;
+            self.write_steps(self.rule.body.steps_in(member.value))?;
             separator = ",\"";
         }
         self.out.push('}');
@@ -160,7 +162,7 @@ impl BodyWriter<'_> {
         let mut keys = Vec::with_capacity(members.len());
         for member in members {
             let mut key = String::new();
-            BodyWriter { out: &mut key, limit, ..*self }.run(self.rule.body.steps_at(member.key))?;
+            BodyWriter { out: &mut key, limit, ..*self }.write_steps(self.rule.body.steps_in(member.key))?;
             limit -= key.len();
             keys.push(key);
         }

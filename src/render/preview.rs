@@ -9,7 +9,7 @@ use crate::rules::{CompileError, Rule, Target};
 
 /// Why there is no message to preview.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoPreview {
+pub enum SamplePreviewError {
     #[error(transparent)]
     Compile(#[from] CompileError),
     #[error(transparent)]
@@ -28,7 +28,7 @@ pub fn preview(
     table: Option<&Table>,
     change: &RowChange<'_>,
     most_bytes: usize,
-) -> Result<Vec<Message>, NoPreview> {
+) -> Result<Vec<Message>, SamplePreviewError> {
     let rule = Rule::compile_on(table, webhook, event, &Arc::new(Target::of(webhook)?))?;
     let (mut messages, mut bytes) = (Vec::new(), 0_usize);
     for message in renderer.render(&rule, change) {

@@ -5,7 +5,7 @@ mod property;
 use std::sync::Arc;
 
 use super::*;
-use crate::decode::{Field, Identity, Row, UnknownChange, Value};
+use crate::decode::{Field, Identity, Row, UnknownChangePolicy, Value};
 use crate::definition::{Event, FieldType, Payload, Secret, Webhook, samples};
 use crate::vocabulary::Operation;
 
@@ -50,13 +50,13 @@ pub(super) fn update(after: Row<'static>) -> RowChange<'static> {
         table: "MyCustomers".into(),
         operation: Operation::Update,
         source: None,
-        event_date: EventDate { at: "2023-05-17T12:45:27.5286883Z".parse().unwrap(), digits: 7 },
+        event_date: EventDate { at: "2023-05-17T12:45:27.5286883Z".parse().unwrap(), fraction_digits: 7 },
         sequence: Sequence::Postgres { commit: 0x19c_c888, lsn: 0x19c_cb30, after_delete: true },
-        identity: Identity::Given("change-1".into()),
+        identity: Identity::ProducerId("change-1".into()),
         before: None,
         after: Some(after),
         trimmed: false,
-        unknown_change: UnknownChange::Fire,
+        unknown_change: UnknownChangePolicy::Fire,
     }
 }
 
@@ -242,11 +242,11 @@ fn ids_depend_on_the_change_alone() {
     let change = update(row(&[("id", "1")]));
     let first = messages(&rule, &change);
     let mut again = update(row(&[("id", "2")]));
-    again.event_date.digits = 0;
+    again.event_date.fraction_digits = 0;
     let second = messages(&rule, &again);
     assert_eq!(first[0].id.to_string(), "3f45274e-bfeb-8f43-b12b-b45e3a4b982e", "ids must never change");
-    assert_eq!((first[0].id, first[0].call, first[1].call), (second[0].id, second[0].call, second[1].call));
-    assert_ne!(first[0].call, first[1].call);
+    assert_eq!((first[0].id, first[0].call_id, first[1].call_id), (second[0].id, second[0].call_id, second[1].call_id));
+    assert_ne!(first[0].call_id, first[1].call_id);
     assert_eq!(first[0].id, first[1].id);
     assert_eq!(first[0].body.as_ptr(), first[1].body.as_ptr(), "the calls of a message share its body");
     let mut other_table = update(row(&[]));
@@ -261,7 +261,7 @@ fn ids_depend_on_the_change_alone() {
 fn a_call_id_gives_each_call_its_own_body() {
     let messages = messages(&template("['[@out-hook:callId]','[@out-hook:sequence]']"), &update(row(&[])));
     for message in &messages {
-        let expected = format!(r#"["{}","00000000019cc888-00000000019ccb30-1"]"#, message.call);
+        let expected = format!(r#"["{}","00000000019cc888-00000000019ccb30-1"]"#, message.call_id);
         assert_eq!(message.body, expected.as_bytes());
     }
     assert_ne!(messages[0].body, messages[1].body);
@@ -296,7 +296,7 @@ fn a_message_over_the_limit_is_left_off() {
         let Some(Err(TooLarge { at_least })) = messages.next() else { panic!("it is too large") };
         assert!((MAX_MESSAGE_BYTES..MAX_MESSAGE_BYTES + 2 * 1024 * 1024).contains(&at_least), "{at_least}");
         assert!(messages.next().is_none());
-        assert!(renderer.buffer.capacity() <= KEPT_BYTES);
+        assert!(renderer.buffer.capacity() <= MAX_KEPT_BUFFER_BYTES);
     }
 }
 
@@ -308,7 +308,7 @@ fn the_secret_is_not_in_debug() {
 
 #[test]
 fn event_dates_are_written_with_the_digits_that_came() {
-    let shown = |at: &str, digits| EventDate { at: at.parse().unwrap(), digits }.to_string();
+    let shown = |at: &str, digits| EventDate { at: at.parse().unwrap(), fraction_digits: digits }.to_string();
     assert_eq!(shown("2024-02-29T13:14:15.123456789Z", 0), "2024-02-29T13:14:15Z");
     assert_eq!(shown("2024-02-29T13:14:15.123456789Z", 3), "2024-02-29T13:14:15.123Z");
     assert_eq!(shown("2024-02-29T13:14:15.000000009Z", 9), "2024-02-29T13:14:15.000000009Z");

@@ -22,9 +22,9 @@ pub enum Authorization {
 pub struct TokenSource {
     pub endpoint: Endpoint,
     /// The client's credentials, as the Authorization header of the request for a token (RFC 6749, 2.3.1).
-    pub client: HeaderValue,
+    pub client_authorization: HeaderValue,
     /// The body of that request.
-    pub form: Bytes,
+    pub request_body: Bytes,
 }
 
 impl Authorization {
@@ -32,7 +32,7 @@ impl Authorization {
     ///
     /// # Errors
     /// The token URL can't be called.
-    pub fn of(authentication: &Authentication, tls: Option<Arc<CompiledTls>>) -> Result<Self, BadUrl> {
+    pub fn compile(authentication: &Authentication, tls: Option<Arc<CompiledTls>>) -> Result<Self, BadUrl> {
         Ok(match authentication {
             Authentication::Basic { username, password } => Self::Fixed(basic(username, &password.0)),
             Authentication::Bearer { token } => Self::Fixed(sensitive(&format!("Bearer {}", token.0))),
@@ -41,8 +41,8 @@ impl Authorization {
                 let form: Vec<_> = [("grant_type", "client_credentials")].into_iter().chain(scope).collect();
                 Self::Fetched(Box::new(TokenSource {
                     endpoint: Endpoint::parse(token_url)?.with_tls(tls),
-                    client: basic(&encoded(client_id), &encoded(&client_secret.0)),
-                    form: serde_urlencoded::to_string(form).unwrap_or_default().into(),
+                    client_authorization: basic(&form_encode(client_id), &form_encode(&client_secret.0)),
+                    request_body: serde_urlencoded::to_string(form).unwrap_or_default().into(),
                 }))
             }
         })
@@ -60,7 +60,7 @@ fn basic(name: &str, password: &str) -> HeaderValue {
 }
 
 /// The form-encoded text.
-fn encoded(text: &str) -> String {
+fn form_encode(text: &str) -> String {
     serde_urlencoded::to_string([("", text)]).unwrap_or_default().split_off(1)
 }
 
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     fn of(authentication: serde_json::Value) -> Authorization {
-        Authorization::of(&serde_json::from_value(authentication).unwrap(), None).unwrap()
+        Authorization::compile(&serde_json::from_value(authentication).unwrap(), None).unwrap()
     }
 
     #[test]
@@ -95,8 +95,8 @@ mod tests {
         let url = "https://login.example/token";
         let credentials = json!({"TokenUrl": url, "ClientId": "a:b", "ClientSecret": "c d%", "Scope": "x y"});
         let Authorization::Fetched(source) = of(json!({"OAuth2": credentials})) else { panic!("a header") };
-        assert_eq!(&source.form[..], b"grant_type=client_credentials&scope=x+y");
-        assert_eq!(source.client, format!("Basic {}", STANDARD.encode("a%3Ab:c+d%25")));
+        assert_eq!(&source.request_body[..], b"grant_type=client_credentials&scope=x+y");
+        assert_eq!(source.client_authorization, format!("Basic {}", STANDARD.encode("a%3Ab:c+d%25")));
         assert!(!format!("{source:?}").contains("c d"));
     }
 }

@@ -7,8 +7,11 @@ mod flat;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use self::flat::Flat;
-use crate::definition::template::{DEFAULT_HEAD, Fixed, OUT_HOOK, Op, Template, TemplateError, Varying};
+use self::flat::FlatBody;
+use crate::definition::template::{
+    DEFAULT_PAYLOAD_PARAMETERS, EventParameter, MessageParameter, OUT_HOOK_PARAMETERS, Template, TemplateError,
+    TemplateOp,
+};
 use crate::definition::{Event, Payload, Table, Webhook};
 use crate::json;
 
@@ -21,9 +24,9 @@ pub struct CompiledBody {
 /// The parts that bodies may share. A template's steps and texts are close together in a few blocks of memory: they
 /// take a few times the template's own bytes, for any template.
 struct BodyParts {
-    flat: Flat,
-    hidden: Hidden,
-    chosen: Box<[SelectedField]>,
+    flat: FlatBody,
+    hidden_fields: HiddenFields,
+    selected_fields: Box<[SelectedField]>,
     uses_call_id: bool,
 }
 
@@ -41,19 +44,19 @@ pub enum BodyStep {
     /// The URL of the attachment that the field names, inside a string.
     SplicedAttachmentUrl(BodySpan),
     /// The list of the fields whose value the source did not send.
-    Missing,
+    MissingFields,
     /// The same list, inside a string.
-    SplicedMissing,
+    SplicedMissingFields,
     /// Text inside a string, the same in every message of an event.
-    Fixed(Fixed),
+    EventParameter(EventParameter),
     /// Text inside a string, different in each message.
-    Varying(Varying),
+    MessageParameter(MessageParameter),
     /// An object of these members, some of whose keys are known only when it is written.
     Object(BodySpan),
     /// The members of the default payload's data: every field of the row that is not hidden.
     AllFields,
     /// The members of the default payload's data: the chosen fields.
-    ChosenFields,
+    SelectedFields,
 }
 
 /// A member of an object whose keys are known only when it is written.
@@ -74,7 +77,7 @@ pub struct BodySpan {
 
 /// Fields that default payloads omit: those declared as passwords. Most tables have none.
 #[derive(Debug, Default)]
-pub struct Hidden {
+pub struct HiddenFields {
     /// Sorted.
     names: Box<[Box<str>]>,
 }
@@ -93,8 +96,8 @@ impl CompiledBody {
     /// The event's template breaks the grammar.
     pub fn compile(webhook: &Webhook, event: &Event, table: Option<&Table>) -> Result<CompiledBody, TemplateError> {
         static DEFAULT: LazyLock<CompiledBody> =
-            LazyLock::new(|| default_payload(true, BodyStep::AllFields, Hidden::default(), Box::default()));
-        let hidden = Hidden::of(table);
+            LazyLock::new(|| default_payload(true, BodyStep::AllFields, HiddenFields::default(), Box::default()));
+        let hidden = HiddenFields::of(table);
         let with_secret = !webhook.handling.omit_secret;
         Ok(match &event.payload {
             Payload::Default if with_secret && hidden.is_empty() => DEFAULT.clone(),
@@ -102,17 +105,17 @@ impl CompiledBody {
             Payload::Fields(fields) => {
                 let shown =
                     fields.iter().filter(|name| !hidden.has(name)).map(|name| SelectedField::new(name)).collect();
-                default_payload(with_secret, BodyStep::ChosenFields, hidden, shown)
+                default_payload(with_secret, BodyStep::SelectedFields, hidden, shown)
             }
             Payload::Template(text) => {
-                CompiledBody::of(Flat::of(Template::compile(text)?.ops()), Hidden::default(), Box::default())
+                CompiledBody::of(FlatBody::of(Template::compile(text)?.ops()), HiddenFields::default(), Box::default())
             }
         })
     }
 
-    fn of(flat: Flat, hidden: Hidden, chosen: Box<[SelectedField]>) -> Self {
-        let uses_call_id = flat.has(BodyStep::Varying(Varying::CallId));
-        Self { parts: Arc::new(BodyParts { flat, hidden, chosen, uses_call_id }) }
+    fn of(flat: FlatBody, hidden: HiddenFields, chosen: Box<[SelectedField]>) -> Self {
+        let uses_call_id = flat.has(BodyStep::MessageParameter(MessageParameter::CallId));
+        Self { parts: Arc::new(BodyParts { flat, hidden_fields: hidden, selected_fields: chosen, uses_call_id }) }
     }
 
     /// The steps that write the body.
@@ -121,7 +124,7 @@ impl CompiledBody {
     }
 
     /// Steps of a member.
-    pub fn steps_at(&self, span: BodySpan) -> &[BodyStep] {
+    pub fn steps_in(&self, span: BodySpan) -> &[BodyStep] {
         self.parts.flat.steps(span)
     }
 
@@ -136,13 +139,13 @@ impl CompiledBody {
     }
 
     /// The fields that the default payload omits.
-    pub fn hidden(&self) -> &Hidden {
-        &self.parts.hidden
+    pub fn hidden_fields(&self) -> &HiddenFields {
+        &self.parts.hidden_fields
     }
 
     /// The fields of the default payload, if the definition chose them.
-    pub fn chosen(&self) -> &[SelectedField] {
-        &self.parts.chosen
+    pub fn selected_fields(&self) -> &[SelectedField] {
+        &self.parts.selected_fields
     }
 
     /// Whether the body differs between the calls of a message.
@@ -151,7 +154,7 @@ impl CompiledBody {
     }
 }
 
-impl Hidden {
+impl HiddenFields {
     fn of(table: Option<&Table>) -> Self {
         let mut names: Vec<Box<str>> = table.into_iter().flat_map(Table::passwords).map(Box::from).collect();
         names.sort_unstable();
@@ -183,16 +186,21 @@ impl SelectedField {
 }
 
 /// The default payload, with this step for its data.
-fn default_payload(with_secret: bool, data: BodyStep, hidden: Hidden, chosen: Box<[SelectedField]>) -> CompiledBody {
+fn default_payload(
+    with_secret: bool,
+    data: BodyStep,
+    hidden: HiddenFields,
+    chosen: Box<[SelectedField]>,
+) -> CompiledBody {
     let mut ops = Vec::new();
     let mut text = String::from("{");
-    let head = OUT_HOOK[..DEFAULT_HEAD].iter();
+    let head = OUT_HOOK_PARAMETERS[..DEFAULT_PAYLOAD_PARAMETERS].iter();
     for (key, op) in head.filter(|(key, _)| with_secret || *key != "secret") {
         text.push_str(&format!("\"{key}\":\""));
-        ops.extend([Op::Text(std::mem::take(&mut text)), op.clone()]);
+        ops.extend([TemplateOp::Text(std::mem::take(&mut text)), op.clone()]);
         text.push_str("\",");
     }
     text.push_str("\"data\":[{");
-    ops.push(Op::Text(text));
-    CompiledBody::of(Flat::around(&ops, data, "}]}"), hidden, chosen)
+    ops.push(TemplateOp::Text(text));
+    CompiledBody::of(FlatBody::wrap_step(&ops, data, "}]}"), hidden, chosen)
 }

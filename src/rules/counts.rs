@@ -44,14 +44,14 @@ pub struct EventCounts {
 
 impl EventCounts {
     /// Counts a message that is handed to an endpoint of its webhook. Only the first endpoint counts.
-    pub fn message_to(&self, endpoint: usize) {
+    pub fn count_message(&self, endpoint: usize) {
         if endpoint == 0 {
             self.messages.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Counts a call at its first attempt.
-    pub fn call(&self) {
+    pub fn count_call(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -86,7 +86,7 @@ impl CountsByEvent {
     }
 
     /// An event's counts since they were last taken.
-    pub fn untaken(&self, event: EventId) -> Totals {
+    pub fn pending_totals(&self, event: EventId) -> Totals {
         self.0.get(&event).map_or(Totals::default(), |counts| counts.read())
     }
 
@@ -114,13 +114,13 @@ mod tests {
         let counts = CountsByEvent::default();
         let event: EventId = "event1".parse().unwrap();
         let held = counts.of(event);
-        held.message_to(0);
-        held.message_to(1);
-        held.call();
-        held.call();
+        held.count_message(0);
+        held.count_message(1);
+        held.count_call();
+        held.count_call();
         held.error();
         let expected = Totals { messages: 1, calls: 2, errors: 1 };
-        assert_eq!(counts.untaken(event), expected);
+        assert_eq!(counts.pending_totals(event), expected);
         let mut taken = Vec::new();
         counts.take(|event, totals| taken.push((event, totals)));
         counts.take(|event, totals| taken.push((event, totals)));

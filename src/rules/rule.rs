@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::{Authorization, CompiledBody, EventCounts};
 use crate::definition::rules::Violation;
-use crate::definition::template::{Fixed, TemplateError};
+use crate::definition::template::{EventParameter, TemplateError};
 use crate::definition::{
     BadUrl, Endpoint, Event, HiddenText, MessageOrder, OldSecret, Secret, Table, TlsSettings, Webhook,
 };
@@ -26,27 +26,27 @@ pub struct Rule {
     pub sources: EventSources,
     pub body: CompiledBody,
     pub target: Arc<Target>,
-    pub live: Live,
+    pub event_state: EventState,
 }
 
 /// The state of an event for its messages under way: whether it is still active, and its counters. All clones share
 /// the state.
 #[derive(Debug, Clone, Default)]
-pub struct Live(Arc<RuleState>);
+pub struct EventState(Arc<EventStateInner>);
 
 #[derive(Debug, Default)]
-struct RuleState {
+struct EventStateInner {
     has_ended: AtomicBool,
-    counts: Arc<EventCounts>,
+    counters: Arc<EventCounts>,
 }
 
-impl Live {
+impl EventState {
     pub fn new(counts: Arc<EventCounts>) -> Self {
-        Self(Arc::new(RuleState { has_ended: AtomicBool::new(false), counts }))
+        Self(Arc::new(EventStateInner { has_ended: AtomicBool::new(false), counters: counts }))
     }
 
     /// Marks the event as ended: it or its webhook is deleted or disabled.
-    pub fn end(&self) {
+    pub fn mark_ended(&self) {
         self.0.has_ended.store(true, Ordering::Release);
     }
 
@@ -54,8 +54,8 @@ impl Live {
         self.0.has_ended.load(Ordering::Acquire)
     }
 
-    pub fn counts(&self) -> &EventCounts {
-        &self.0.counts
+    pub fn counters(&self) -> &EventCounts {
+        &self.0.counters
     }
 }
 
@@ -83,7 +83,7 @@ pub struct Target {
     /// The order in which its messages are sent.
     pub order: MessageOrder,
     /// A receiver answered 410 Gone. A changed definition gets another target, without this mark.
-    pub gone: AtomicBool,
+    pub is_gone: AtomicBool,
 }
 
 /// Why a definition can't be compiled.
@@ -106,9 +106,9 @@ impl Target {
     /// One of the webhook's URLs can't be called, or its TLS settings can't be read.
     pub fn of(webhook: &Webhook) -> Result<Target, CompileError> {
         let handling = &webhook.handling;
-        let tls = handling.tls.as_ref().map(TlsSettings::read).transpose()?.map(Arc::new);
+        let tls = handling.tls.as_ref().map(TlsSettings::compile).transpose()?.map(Arc::new);
         let endpoint = |url: &String| Ok::<_, BadUrl>(Arc::new(Endpoint::parse(url)?.with_tls(tls.clone())));
-        let authorization = |authentication| Authorization::of(authentication, tls.clone());
+        let authorization = |authentication| Authorization::compile(authentication, tls.clone());
         Ok(Target {
             webhook: webhook.id,
             version: webhook.version,
@@ -117,12 +117,12 @@ impl Target {
             old_secret: webhook.old_secret.clone(),
             endpoints: webhook.urls.iter().map(endpoint).collect::<Result<_, _>>()?,
             call_throttling: webhook.call_throttling,
-            timeout: handling.timeout.map(seconds),
-            retry: handling.retry.as_ref().map(|waits| waits.iter().copied().map(seconds).collect()),
+            timeout: handling.timeout.map(from_seconds),
+            retry: handling.retry.as_ref().map(|waits| waits.iter().copied().map(from_seconds).collect()),
             headers: handling.headers.iter().map(header).collect::<Result<_, _>>()?,
             authorization: handling.authentication.as_ref().map(authorization).transpose()?,
             order: handling.order,
-            gone: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
         })
     }
     /// Whether messages about one row are sent in the order of the row's changes.
@@ -131,7 +131,7 @@ impl Target {
     }
 }
 
-fn seconds(seconds: u32) -> Duration {
+fn from_seconds(seconds: u32) -> Duration {
     Duration::from_secs(seconds.into())
 }
 
@@ -171,19 +171,19 @@ impl Rule {
             sources: sources.collect::<Result<_, _>>()?,
             body: CompiledBody::compile(webhook, event, table)?,
             target: target.clone(),
-            live: Live::default(),
+            event_state: EventState::default(),
         })
     }
 
     /// The value of a template parameter that is known before any row changes.
-    pub fn fixed(&self, fixed: Fixed) -> &str {
+    pub fn fixed(&self, fixed: EventParameter) -> &str {
         match fixed {
-            Fixed::EventId => self.event.as_str(),
-            Fixed::WebhookId => self.target.webhook.as_str(),
-            Fixed::AccountId => self.target.account.as_str(),
-            Fixed::Secret => self.target.secret.expose(),
-            Fixed::EventType => self.operation.event_type(),
-            Fixed::ObjectName => &self.object_name,
+            EventParameter::EventId => self.event.as_str(),
+            EventParameter::WebhookId => self.target.webhook.as_str(),
+            EventParameter::AccountId => self.target.account.as_str(),
+            EventParameter::Secret => self.target.secret.expose(),
+            EventParameter::EventType => self.operation.event_type(),
+            EventParameter::ObjectName => &self.object_name,
         }
     }
 }

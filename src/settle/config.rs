@@ -56,7 +56,7 @@ impl DeadLettersConfig {
     /// # Errors
     /// A setting is invalid.
     pub fn check(&self) -> Result<(), TopicSettingsError> {
-        at_least_one("dead_letters.partitions", self.partitions, 3)?;
+        check_partitions("dead_letters.partitions", self.partitions, 3)?;
         if self.retention.is_zero() { Err(TopicSettingsError::NoRetention) } else { Ok(()) }
     }
 }
@@ -114,7 +114,7 @@ impl OverflowConfig {
     /// # Errors
     /// A setting is invalid.
     pub fn check(&self) -> Result<(), TopicSettingsError> {
-        at_least_one("overflow.partitions", self.partitions, 16)
+        check_partitions("overflow.partitions", self.partitions, 16)
     }
 }
 
@@ -141,11 +141,11 @@ impl RowOrderConfig {
     /// # Errors
     /// A setting is invalid.
     pub fn check(&self) -> Result<(), TopicSettingsError> {
-        at_least_one("row_order.partitions", self.partitions, 4)
+        check_partitions("row_order.partitions", self.partitions, 4)
     }
 }
 
-fn at_least_one(key: &'static str, partitions: i32, default: i32) -> Result<(), TopicSettingsError> {
+fn check_partitions(key: &'static str, partitions: i32, default: i32) -> Result<(), TopicSettingsError> {
     match partitions {
         1.. => Ok(()),
         _ => Err(TopicSettingsError::NoPartitions { key, partitions, default }),
@@ -170,9 +170,9 @@ impl Default for OperatorEventsConfig {
 }
 
 /// Min delay of a retry topic. Shorter waits are better spent in memory.
-const SHORTEST_TIER: Duration = Duration::from_millis(100);
+const MIN_TIER: Duration = Duration::from_millis(100);
 /// Max delay of the first tier: a call that finds no place at its endpoint waits at least this long.
-const LONGEST_FIRST_TIER: Duration = Duration::from_secs(60);
+const MAX_FIRST_TIER: Duration = Duration::from_secs(60);
 
 impl RetriesConfig {
     /// The retry topics.
@@ -183,9 +183,9 @@ impl RetriesConfig {
     /// # Errors
     /// A setting is invalid.
     pub fn check(&self) -> Result<(), TopicSettingsError> {
-        at_least_one("retries.partitions", self.partitions, 4)?;
+        check_partitions("retries.partitions", self.partitions, 4)?;
         let first = *self.tiers.first().ok_or(TopicSettingsError::NoTiers)?;
-        if !(SHORTEST_TIER..=LONGEST_FIRST_TIER).contains(&first) {
+        if !(MIN_TIER..=MAX_FIRST_TIER).contains(&first) {
             return Err(TopicSettingsError::FirstTier(first));
         }
         if let Some(pair) = self.tiers.windows(2).find(|pair| pair[0] >= pair[1]) {

@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use tracing::error;
 
 use super::outgoing::Outgoing;
-use super::producer::TELL_EVERY;
+use super::producer::LOG_INTERVAL;
 use super::stored_call::StoredCall;
 use super::{dead_letter, logged};
-use crate::deliver::Cause;
+use crate::deliver::FailureCause;
 use crate::message_log::{self, CallStatus};
 
 /// Class of a call that a topic refuses for its size.
@@ -23,22 +23,22 @@ pub(super) struct DeadLetterer {
     /// The dead-letter topic.
     pub topic: Arc<str>,
     message_log: Arc<message_log::LogWriter>,
-    last_told: Mutex<Option<Instant>>,
+    last_logged: Mutex<Option<Instant>>,
 }
 
 impl DeadLetterer {
     pub fn new(letters: &str, message_log: Arc<message_log::LogWriter>) -> Arc<Self> {
-        Arc::new(Self { topic: letters.into(), message_log, last_told: Mutex::default() })
+        Arc::new(Self { topic: letters.into(), message_log, last_logged: Mutex::default() })
     }
 
     /// Counts and logs the call as exhausted, and returns its dead letter.
-    pub fn letter(&self, call: &StoredCall, body: Bytes, cause: &Cause) -> Outgoing {
+    pub fn dead_letter(&self, call: &StoredCall, body: Bytes, cause: &FailureCause) -> Outgoing {
         let now = Timestamp::now();
         counter!("outhook_calls_total", "outcome" => "exhausted").increment(1);
-        if self.message_log.wants(CallStatus::Exhausted, call.attempts).is_some() {
-            self.message_log.write(&logged::ended(call, CallStatus::Exhausted, Some(cause), now));
+        if self.message_log.wanted_response_bytes(CallStatus::Exhausted, call.attempts).is_some() {
+            self.message_log.write(&logged::ended_call_entry(call, CallStatus::Exhausted, Some(cause), now));
         }
-        dead_letter::of_kept(call, body, cause, now)
+        dead_letter::for_stored_call(call, body, cause, now)
     }
 
     /// The dead letter of a call whose record `topic` refuses for its size. Waiting does not make the record smaller,
@@ -54,19 +54,23 @@ impl DeadLetterer {
         if let Some(last) = record.headers.get("outhook-cause") {
             text = format!("{text}; its last attempt: {}", String::from_utf8_lossy(last));
         }
-        self.tell(topic, refused);
-        self.letter(&call, record.value.clone().unwrap_or_default(), &Cause { class: TOO_LARGE, status: None, text })
+        self.log_too_large(topic, refused);
+        self.dead_letter(
+            &call,
+            record.value.clone().unwrap_or_default(),
+            &FailureCause { class: TOO_LARGE, status: None, text },
+        )
     }
 
-    fn tell(&self, topic: &str, refused: &Outgoing) {
-        let mut last = self.last_told.lock();
-        if last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
+    fn log_too_large(&self, topic: &str, refused: &Outgoing) {
+        let mut last = self.last_logged.lock();
+        if last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
             *last = Some(Instant::now());
             error!(
                 topic,
                 "calls are dead-lettered, because the topic refuses records of their size: raise its \
                  max.message.bytes, then redrive them (one of them: {}, with {} bytes)",
-                refused.place,
+                refused.source_position,
                 refused.record.bytes()
             );
         }

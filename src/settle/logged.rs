@@ -4,13 +4,18 @@ use jiff::Timestamp;
 
 use super::stored_call::StoredCall;
 use crate::decode::Input;
-use crate::deliver::Cause;
-use crate::id::{MessageId, Place};
+use crate::deliver::FailureCause;
+use crate::id::{MessageId, RecordPosition};
 use crate::message_log::{CallStatus, LogEntry};
 use crate::rules::Rule;
 
 /// The entry of a call that ended with this status outside a lane.
-pub(super) fn ended(call: &StoredCall, status: CallStatus, cause: Option<&Cause>, now: Timestamp) -> LogEntry {
+pub(super) fn ended_call_entry(
+    call: &StoredCall,
+    status: CallStatus,
+    cause: Option<&FailureCause>,
+    now: Timestamp,
+) -> LogEntry {
     LogEntry {
         at: now,
         account: call.account.clone(),
@@ -26,7 +31,7 @@ pub(super) fn ended(call: &StoredCall, status: CallStatus, cause: Option<&Cause>
         class: cause.map(|cause| cause.class.into()),
         cause: cause.map(|cause| cause.text.as_str().into()),
         attempt: None,
-        source: call.place.clone(),
+        source: call.source_position.clone(),
     }
 }
 
@@ -47,6 +52,6 @@ pub(super) fn too_large(input: &Input<'_>, rule: &Rule, message: MessageId, reas
         class: Some("too_large".into()),
         cause: Some(reason.into()),
         attempt: None,
-        source: Place { topic: input.topic.into(), partition: input.partition, offset: input.offset },
+        source: RecordPosition { topic: input.topic.into(), partition: input.partition, offset: input.offset },
     }
 }

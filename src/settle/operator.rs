@@ -19,21 +19,21 @@ use crate::id::WebhookId;
 use crate::kafka::producer::NewRecord;
 
 /// The table of the row changes, in every account.
-const TABLE: &str = "outhook.endpoints";
+const OPERATOR_TABLE: &str = "outhook.endpoints";
 
 /// Min interval between two `exhausted` events of one webhook.
-const QUIET: Duration = Duration::from_secs(60);
+const EXHAUSTED_EVENT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Max webhooks remembered for that interval. Beyond the limit all are forgotten.
-const REMEMBERED: usize = 100_000;
+const MAX_REMEMBERED_WEBHOOKS: usize = 100_000;
 
 /// Max unacknowledged row changes. Further ones are counted and dropped.
-const PENDING: usize = 1000;
+const MAX_PENDING_EVENTS: usize = 1000;
 
-pub(super) struct Operator {
+pub(super) struct OperatorEventWriter {
     topic: Arc<str>,
     writer: Arc<RetryingWriter>,
-    told: Mutex<HashMap<(WebhookId, &'static str), Instant>>,
+    last_written: Mutex<HashMap<(WebhookId, &'static str), Instant>>,
 }
 
 /// A row change in the `outhook` format.
@@ -62,14 +62,14 @@ struct OperatorRow<'r> {
     at: Timestamp,
 }
 
-impl Operator {
+impl OperatorEventWriter {
     pub fn new(topic: &str, writer: Arc<RetryingWriter>) -> Self {
-        Self { topic: topic.into(), writer, told: Mutex::default() }
+        Self { topic: topic.into(), writer, last_written: Mutex::default() }
     }
 
     /// Writes the event. Skips it if the webhook had the same `exhausted` event within `QUIET`, or if the call itself
     /// delivers an operator event.
-    pub fn tell(&self, call: &Call, endpoint: &str, news: &EndpointEvent<'_>) {
+    pub fn write_event(&self, call: &Call, endpoint: &str, news: &EndpointEvent<'_>) {
         let target = &call.message.target;
         let (kind, cause) = match news {
             EndpointEvent::Failing(cause) => ("failing", Some(*cause)),
@@ -78,8 +78,8 @@ impl Operator {
             EndpointEvent::Gone(cause) => ("disabled", Some(*cause)),
         };
         counter!("outhook_operator_events_total", "kind" => kind).increment(1);
-        let of_its_own = call.place.topic == self.topic;
-        if of_its_own || (kind == "exhausted" && self.was_told(target.webhook, kind)) {
+        let of_its_own = call.source_position.topic == self.topic;
+        if of_its_own || (kind == "exhausted" && self.was_recently_written(target.webhook, kind)) {
             return;
         }
         let (failures, seconds) = match news {
@@ -92,21 +92,21 @@ impl Operator {
         let change = OperatorChange {
             id: Uuid::new_v4().to_string(),
             account: target.account.as_str(),
-            table: TABLE,
+            table: OPERATOR_TABLE,
             operation: "insert",
             time: at,
             after,
         };
         let record = Outgoing {
             kind: OutgoingKind::OperatorEvent,
-            place: endpoint.to_owned(),
+            source_position: endpoint.to_owned(),
             record: NewRecord {
                 key: Some(Bytes::copy_from_slice(endpoint.as_bytes())),
                 value: Some(serde_json::to_vec(&change).expect("texts and numbers are JSON").into()),
                 headers: OutgoingHeaders::new("operator-event").into(),
             },
         };
-        if self.writer.pending() < PENDING {
+        if self.writer.pending() < MAX_PENDING_EVENTS {
             self.writer.write(self.topic.clone(), record);
         } else {
             counter!("outhook_operator_events_left_out_total").increment(1);
@@ -117,12 +117,12 @@ impl Operator {
         self.writer.stop();
     }
 
-    fn was_told(&self, webhook: WebhookId, kind: &'static str) -> bool {
-        let mut told = self.told.lock();
-        if told.get(&(webhook, kind)).is_some_and(|at| at.elapsed() < QUIET) {
+    fn was_recently_written(&self, webhook: WebhookId, kind: &'static str) -> bool {
+        let mut told = self.last_written.lock();
+        if told.get(&(webhook, kind)).is_some_and(|at| at.elapsed() < EXHAUSTED_EVENT_INTERVAL) {
             return true;
         }
-        if told.len() >= REMEMBERED {
+        if told.len() >= MAX_REMEMBERED_WEBHOOKS {
             told.clear();
         }
         told.insert((webhook, kind), Instant::now());

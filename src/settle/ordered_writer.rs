@@ -18,7 +18,7 @@ use tracing::error;
 
 use super::StartError;
 use super::outgoing::Outgoing;
-use super::producer::{self, FIRST_WAIT, LONGEST_WAIT, TELL_EVERY, WRITE_TIMEOUT_MS};
+use super::producer::{self, INITIAL_RETRY_DELAY, LOG_INTERVAL, MAX_RETRY_DELAY, WRITE_TIMEOUT_MS};
 use super::writer::RetryingWriter;
 use crate::kafka::errors::is_too_large;
 use crate::kafka::producer::{AwaitedProducer, Delivery, NewRecord, RecoveringProducer, alone};
@@ -27,10 +27,10 @@ use crate::kafka::{ClientConfig, KafkaError};
 use crate::receipt::Receipt;
 
 /// Max calls that wait to be written. When the queue is full, the sender waits.
-const QUEUED: usize = 1024;
+const MAX_QUEUED: usize = 1024;
 
 /// Max calls that are written and not acknowledged.
-const UNDER_WAY: usize = 4096;
+const MAX_IN_FLIGHT: usize = 4096;
 
 /// A record, and the receipt that settles once it is acknowledged.
 struct Item {
@@ -39,10 +39,10 @@ struct Item {
 }
 
 /// A record that was handed to the client.
-struct SentItem {
-    item: Item,
+struct InFlightRecord {
+    record: Item,
     delivery: Delivery,
-    since: Instant,
+    sent_at: Instant,
 }
 
 pub(super) struct OrderedWriter {
@@ -52,23 +52,23 @@ pub(super) struct OrderedWriter {
 }
 
 /// The task that writes.
-struct Pump {
+struct OrderedWriteTask {
     topic: Arc<str>,
     settings: ClientConfig,
     /// None until there is something to write, and after a failure. Most instances have no webhook with row order.
     producer: Option<AwaitedProducer>,
     /// Writes one record at a time.
-    alone: RecoveringProducer,
+    single_record_producer: RecoveringProducer,
     queue: mpsc::Receiver<Item>,
     /// Written before the queue.
-    again: VecDeque<Item>,
-    under_way: VecDeque<SentItem>,
+    retry_queue: VecDeque<Item>,
+    in_flight: VecDeque<InFlightRecord>,
     dead_letter_writer: Arc<RetryingWriter>,
     pending: Arc<watch::Sender<usize>>,
     pending_gauge: Gauge,
     /// Wait after the next failure.
-    wait: Duration,
-    last_told: Option<Instant>,
+    retry_delay: Duration,
+    last_logged: Option<Instant>,
 }
 
 impl OrderedWriter {
@@ -93,21 +93,21 @@ impl OrderedWriter {
         let settings = Self::settings(client);
         settings::check(&settings)
             .map_err(|source| StartError::Producer { purpose: format!("topic {topic}"), source })?;
-        let (queue, records) = mpsc::channel(QUEUED);
+        let (queue, records) = mpsc::channel(MAX_QUEUED);
         let (pending, stop) = (Arc::new(watch::Sender::new(0)), CancellationToken::new());
-        let pump = Pump {
+        let pump = OrderedWriteTask {
             topic: topic.into(),
             settings,
             producer: None,
-            alone: RecoveringProducer::new(alone(&producer::settings(client, WRITE_TIMEOUT_MS))),
+            single_record_producer: RecoveringProducer::new(alone(&producer::settings(client, WRITE_TIMEOUT_MS))),
             queue: records,
-            again: VecDeque::new(),
-            under_way: VecDeque::new(),
+            retry_queue: VecDeque::new(),
+            in_flight: VecDeque::new(),
             dead_letter_writer,
             pending: pending.clone(),
             pending_gauge: gauge!("outhook_row_order_pending"),
-            wait: FIRST_WAIT,
-            last_told: None,
+            retry_delay: INITIAL_RETRY_DELAY,
+            last_logged: None,
         };
         let stopping = stop.clone();
         tokio::spawn(async move {
@@ -118,7 +118,7 @@ impl OrderedWriter {
                 () = pump.run() => {}
             }
             // The remaining records are dropped unsettled, so their source records are read again.
-            pump.count(|pending| *pending = 0);
+            pump.update_pending(|pending| *pending = 0);
         });
         Ok(Self { queue, pending, stop })
     }
@@ -131,7 +131,7 @@ impl OrderedWriter {
         room.send(Item { record, receipt });
     }
 
-    pub async fn drained(&self) {
+    pub async fn wait_until_drained(&self) {
         // The sender is in `self`, so the only error, a dropped sender, can't occur.
         let _ = self.pending.subscribe().wait_for(|pending| *pending == 0).await;
     }
@@ -141,44 +141,44 @@ impl OrderedWriter {
     }
 }
 
-impl Pump {
+impl OrderedWriteTask {
     /// Ends when the sender of the queue is dropped.
     async fn run(&mut self) {
-        let mut looks = tokio::time::interval(TELL_EVERY);
+        let mut looks = tokio::time::interval(LOG_INTERVAL);
         loop {
-            if let Some(item) = self.again.pop_front() {
+            if let Some(item) = self.retry_queue.pop_front() {
                 self.write(item).await;
                 continue;
             }
             tokio::select! {
                 biased;
-                outcome = first(&mut self.under_way), if !self.under_way.is_empty() => self.acknowledged(outcome).await,
-                item = self.queue.recv(), if self.under_way.len() < UNDER_WAY => match item {
+                outcome = next_outcome(&mut self.in_flight), if !self.in_flight.is_empty() => self.handle_outcome(outcome).await,
+                item = self.queue.recv(), if self.in_flight.len() < MAX_IN_FLIGHT => match item {
                     Some(item) => self.write(item).await,
                     None => return,
                 },
-                _ = looks.tick() => self.look(),
+                _ = looks.tick() => self.log_if_stalled(),
             }
         }
     }
 
     /// Hands a record to the client. A record that the client refuses is written again first.
     async fn write(&mut self, item: Item) {
-        match self.begin(&item.record.record).await {
+        match self.send(&item.record.record).await {
             Ok(delivery) => {
-                self.under_way.push_back(SentItem { item, delivery, since: Instant::now() });
-                self.count(|_| ());
+                self.in_flight.push_back(InFlightRecord { record: item, delivery, sent_at: Instant::now() });
+                self.update_pending(|_| ());
             }
             // The client has checked this record alone, and has accepted nothing.
             Err(reason) if is_too_large(&reason) => self.dead_letter_item(item),
             Err(reason) => {
-                self.again.push_front(item);
-                self.start_over(None, &reason).await;
+                self.retry_queue.push_front(item);
+                self.replace_producer(None, &reason).await;
             }
         }
     }
 
-    async fn begin(&mut self, record: &NewRecord) -> Result<Delivery, KafkaError> {
+    async fn send(&mut self, record: &NewRecord) -> Result<Delivery, KafkaError> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
             None => AwaitedProducer::new(&self.settings)?,
@@ -187,27 +187,27 @@ impl Pump {
     }
 
     /// Handles the outcome of the first record under way.
-    async fn acknowledged(&mut self, outcome: Result<(), KafkaError>) {
-        let Some(SentItem { item, .. }) = self.under_way.pop_front() else { return };
+    async fn handle_outcome(&mut self, outcome: Result<(), KafkaError>) {
+        let Some(InFlightRecord { record: item, .. }) = self.in_flight.pop_front() else { return };
         match outcome {
             Ok(()) => {
                 self.settle(item);
-                self.wait = FIRST_WAIT;
+                self.retry_delay = INITIAL_RETRY_DELAY;
             }
-            Err(reason) => self.start_over(Some(item), &reason).await,
+            Err(reason) => self.replace_producer(Some(item), &reason).await,
         }
     }
 
     /// Replaces the producer: a new one writes all unacknowledged records again. `reason` is the error of `first` if
     /// that is given, which was the first record under way.
-    async fn start_over(&mut self, first: Option<Item>, reason: &KafkaError) {
+    async fn replace_producer(&mut self, first: Option<Item>, reason: &KafkaError) {
         let producer = self.producer.take();
         if let Some(producer) = &producer {
             producer.purge();
         }
         let mut is_refused = is_too_large(reason);
         let mut again: VecDeque<_> = first.into_iter().collect();
-        while let Some(SentItem { item, delivery, .. }) = self.under_way.pop_front() {
+        while let Some(InFlightRecord { record: item, delivery, .. }) = self.in_flight.pop_front() {
             match delivery.await {
                 Ok(()) => self.settle(item),
                 Err(reason) => {
@@ -219,64 +219,64 @@ impl Pump {
         if let Some(producer) = producer {
             producer.close();
         }
-        again.append(&mut self.again);
-        self.again = again;
+        again.append(&mut self.retry_queue);
+        self.retry_queue = again;
         if is_refused {
-            self.tell(format_args!("{reason}; the unacknowledged calls are written one by one, which is slow"));
+            self.log_error(format_args!("{reason}; the unacknowledged calls are written one by one, which is slow"));
             self.write_one_by_one().await;
         } else {
-            self.fail(reason).await;
+            self.log_and_wait(reason).await;
         }
     }
 
     /// Writes the records of `again`. A record that is refused alone is too large itself.
     async fn write_one_by_one(&mut self) {
-        while let Some(item) = self.again.pop_front() {
-            match self.alone.write(&self.topic, &item.record.record).await {
+        while let Some(item) = self.retry_queue.pop_front() {
+            match self.single_record_producer.write(&self.topic, &item.record.record).await {
                 Ok(()) => {
                     self.settle(item);
-                    self.wait = FIRST_WAIT;
+                    self.retry_delay = INITIAL_RETRY_DELAY;
                 }
                 Err(reason) if is_too_large(&reason) => self.dead_letter_item(item),
                 Err(reason) => {
-                    self.again.push_front(item);
-                    self.fail(&reason).await;
+                    self.retry_queue.push_front(item);
+                    self.log_and_wait(&reason).await;
                 }
             }
         }
     }
 
-    async fn fail(&mut self, reason: &KafkaError) {
-        self.tell(format_args!("{reason}"));
-        tokio::time::sleep(self.wait).await;
-        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+    async fn log_and_wait(&mut self, reason: &KafkaError) {
+        self.log_error(format_args!("{reason}"));
+        tokio::time::sleep(self.retry_delay).await;
+        self.retry_delay = (self.retry_delay * 2).min(MAX_RETRY_DELAY);
     }
 
     fn dead_letter_item(&mut self, item: Item) {
         self.dead_letter_writer.dead_letter_too_large(&item.record, &self.topic, item.receipt);
-        self.count(|pending| *pending -= 1);
+        self.update_pending(|pending| *pending -= 1);
     }
 
     fn settle(&mut self, item: Item) {
         item.receipt.settle();
-        self.count(|pending| *pending -= 1);
+        self.update_pending(|pending| *pending -= 1);
     }
 
-    fn count(&self, change: impl FnOnce(&mut usize)) {
+    fn update_pending(&self, change: impl FnOnce(&mut usize)) {
         self.pending.send_modify(change);
         self.pending_gauge.set(*self.pending.borrow() as f64);
     }
 
     /// Logs when Kafka has been silent for long: the client itself retries without limit.
-    fn look(&mut self) {
-        if self.under_way.front().is_some_and(|written| written.since.elapsed() >= TELL_EVERY) {
-            self.tell(format_args!("Kafka has not acknowledged the first call for {TELL_EVERY:?}"));
+    fn log_if_stalled(&mut self) {
+        if self.in_flight.front().is_some_and(|written| written.sent_at.elapsed() >= LOG_INTERVAL) {
+            self.log_error(format_args!("Kafka has not acknowledged the first call for {LOG_INTERVAL:?}"));
         }
     }
 
-    fn tell(&mut self, reason: std::fmt::Arguments<'_>) {
-        if self.last_told.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
-            self.last_told = Some(Instant::now());
+    fn log_error(&mut self, reason: std::fmt::Arguments<'_>) {
+        if self.last_logged.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
+            self.last_logged = Some(Instant::now());
             error!(
                 topic = &*self.topic,
                 pending = *self.pending.borrow(),
@@ -287,7 +287,7 @@ impl Pump {
 }
 
 /// Outcome of the first record under way. It can be awaited again if it is cancelled.
-async fn first(under_way: &mut VecDeque<SentItem>) -> Result<(), KafkaError> {
+async fn next_outcome(under_way: &mut VecDeque<InFlightRecord>) -> Result<(), KafkaError> {
     match under_way.front_mut() {
         Some(written) => (&mut written.delivery).await,
         None => std::future::pending().await,

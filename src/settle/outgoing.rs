@@ -12,7 +12,7 @@ const OVERHEAD_BYTES: usize = 2 * 1024;
 pub struct Outgoing {
     pub kind: OutgoingKind,
     /// Topic, partition and offset of the row change's record, for logs.
-    pub place: String,
+    pub source_position: String,
     pub record: NewRecord,
 }
 
@@ -31,12 +31,12 @@ pub enum OutgoingKind {
 
 impl Outgoing {
     /// Bytes in memory until the record is written.
-    pub fn size(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         self.record.body_bytes() + OVERHEAD_BYTES
     }
 
     /// Whether the key or the value may be dropped. A call that is to be sent again needs both.
-    pub fn has_spare_bytes(&self) -> bool {
+    pub fn can_drop_part(&self) -> bool {
         matches!(self.kind, OutgoingKind::DeadLetter { .. })
             && (self.record.value.is_some() || self.record.key.is_some())
     }
@@ -49,7 +49,7 @@ impl Outgoing {
 
     /// Drops the value, or the key if the value is dropped already, for a topic that refuses records of this size.
     /// Returns which, and its size in bytes. The position in the headers still leads to the original record.
-    pub fn leave_out(&mut self) -> (&'static str, usize) {
+    pub fn drop_part(&mut self) -> (&'static str, usize) {
         let NewRecord { key, value, headers } = &mut self.record;
         let (part, bytes) = if value.is_some() { ("value", value) } else { ("key", key) };
         let size = bytes.take().map_or(0, |bytes| bytes.len());
@@ -59,7 +59,7 @@ impl Outgoing {
 }
 
 /// Prefix of each header's name.
-pub const PREFIX: &str = "outhook-";
+pub const HEADER_PREFIX: &str = "outhook-";
 
 /// Text headers of a record. Each name begins with [`PREFIX`]. `dead_letters::letter` and `stored_call` read them.
 #[derive(Clone)]
@@ -71,7 +71,7 @@ impl OutgoingHeaders {
     }
 
     /// Headers of a record that has at most about four.
-    pub fn few(kind: &str) -> Self {
+    pub fn with_few(kind: &str) -> Self {
         Self::with_room(4, kind)
     }
 
@@ -83,15 +83,15 @@ impl OutgoingHeaders {
         self.add("class", class).add("cause", text)
     }
 
-    pub fn place(self, topic: &str, partition: i32, offset: i64) -> Self {
+    pub fn add_position(self, topic: &str, partition: i32, offset: i64) -> Self {
         self.add("topic", topic).add("partition", partition).add("offset", offset)
     }
 
     pub fn add(self, name: &str, value: impl Display) -> Self {
-        Self(self.0.add(&format!("{PREFIX}{name}"), &value.to_string()))
+        Self(self.0.add(&format!("{HEADER_PREFIX}{name}"), &value.to_string()))
     }
 
-    pub fn add_if_there(self, name: &str, value: Option<impl Display>) -> Self {
+    pub fn add_optional(self, name: &str, value: Option<impl Display>) -> Self {
         match value {
             Some(value) => self.add(name, value),
             None => self,

@@ -6,14 +6,14 @@ use crate::kafka::{ClientConfig, producer};
 use crate::render::MAX_MESSAGE_BYTES;
 
 /// Wait after a failed write. It doubles up to the longest.
-pub(super) const FIRST_WAIT: Duration = Duration::from_millis(100);
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+pub(super) const INITIAL_RETRY_DELAY: Duration = Duration::from_millis(100);
+pub(super) const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// Timeout of one write. After it the write counts as failed and is repeated.
 pub(super) const WRITE_TIMEOUT_MS: &str = "30000";
 
 /// Min interval between two log lines of failed writes.
-pub(super) const TELL_EVERY: Duration = Duration::from_secs(60);
+pub(super) const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Max size of the records that wait in the client to be sent, in KiB. It comes on top of the byte budget.
 const CLIENT_QUEUE_KIB: &str = "32768";

@@ -14,14 +14,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::outgoing::{Outgoing, OutgoingHeaders, OutgoingKind, PREFIX};
+use super::outgoing::{HEADER_PREFIX, Outgoing, OutgoingHeaders, OutgoingKind};
 use crate::decode::{EventDate, Sequence};
 use crate::deliver::{Call, WriteCount};
-use crate::id::{AccountId, CallId, EventId, MessageId, Place, RowKey, WebhookId};
+use crate::id::{AccountId, CallId, EventId, MessageId, RecordPosition, RowKey, WebhookId};
 use crate::kafka::producer::NewRecord;
 use crate::receipt::Receipt;
 use crate::render::Message;
-use crate::rules::{Live, Target};
+use crate::rules::{EventState, Target};
 
 /// A call without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,25 +37,25 @@ pub struct StoredCall {
     pub event_date: EventDate,
     pub sequence: Sequence,
     /// The row change's record, and when it was appended, in milliseconds since 1970.
-    pub place: Place,
+    pub source_position: RecordPosition,
     pub appended_ms: i64,
     /// When the first attempt was due, in milliseconds since 1970.
-    pub offered_ms: i64,
+    pub first_due_ms: i64,
     pub attempts: u32,
     pub deferrals: u32,
-    pub step: WriteCount,
+    pub write_count: WriteCount,
     /// Row of the change, if its webhook wanted row order when the call was made.
-    pub row: Option<RowKey>,
+    pub row_key: Option<RowKey>,
 }
 
 /// How long a call waits, and which instances may end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
+pub struct CallDue {
     /// When the call is due, in milliseconds since 1970.
     pub due_ms: i64,
     /// Offset of the definitions topic up to which the writer of the record knew the definitions. Only an instance
     /// that has read as far may treat an unknown definition as deleted.
-    pub definitions: i64,
+    pub definitions_offset: i64,
 }
 
 /// A record that is not a valid call.
@@ -77,43 +77,49 @@ enum CallPart {
 impl fmt::Display for CallPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CallPart::Header(name) => write!(f, "header {PREFIX}{name}"),
-            CallPart::Field(number, name) => write!(f, "field {number} ({name}) of header {}", packed::HEADER),
+            CallPart::Header(name) => write!(f, "header {HEADER_PREFIX}{name}"),
+            CallPart::Field(number, name) => write!(f, "field {number} ({name}) of header {}", packed::FULL_NAME),
         }
     }
 }
 
 /// The problem of a value that can't be parsed.
-const BAD: &str = "malformed";
+const MALFORMED: &str = "malformed";
 
 impl StoredCall {
     pub fn of(call: &Call) -> Self {
-        let (attempts, deferrals, step) = (call.attempts, call.deferrals, call.step);
-        let first = Self::first(&call.message, call.place.clone(), call.row, (call.appended_ms, call.offered_ms));
-        Self { attempts, deferrals, step, ..first }
+        let (attempts, deferrals, step) = (call.attempts, call.deferrals, call.write_count);
+        let first =
+            Self::new(&call.message, call.source_position.clone(), call.row_key, (call.appended_ms, call.first_due_ms));
+        Self { attempts, deferrals, write_count: step, ..first }
     }
 
     /// A message's call before its first attempt. `place` is the row change's record. `appended_ms` is when that was
     /// appended, `offered_ms` when the first attempt is due, both in milliseconds since 1970.
-    pub fn first(message: &Message, place: Place, row: Option<RowKey>, (appended_ms, offered_ms): (i64, i64)) -> Self {
+    pub fn new(
+        message: &Message,
+        place: RecordPosition,
+        row: Option<RowKey>,
+        (appended_ms, offered_ms): (i64, i64),
+    ) -> Self {
         let target = &message.target;
         Self {
             account: target.account.clone(),
             webhook: target.webhook,
             event: message.event,
             message: message.id,
-            call: message.call,
+            call: message.call_id,
             url: target.endpoints[message.endpoint].url.clone(),
             endpoint: (message.endpoint, target.endpoints.len()),
             event_date: message.event_date,
             sequence: message.sequence,
-            place,
+            source_position: place,
             appended_ms,
-            offered_ms,
+            first_due_ms: offered_ms,
             attempts: 0,
             deferrals: 0,
-            step: WriteCount::FIRST,
-            row,
+            write_count: WriteCount::FIRST,
+            row_key: row,
         }
     }
 
@@ -122,7 +128,7 @@ impl StoredCall {
     /// # Errors
     /// A header is missing or unreadable: another program has written to the topic.
     pub fn read<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, InvalidCall> {
-        match header(packed::HEADER) {
+        match header(packed::FULL_NAME) {
             Some(packed) => packed::read(packed).map(|(call, _)| call),
             None => separate::read(header),
         }
@@ -132,10 +138,10 @@ impl StoredCall {
     ///
     /// # Errors
     /// As [`StoredCall::read`].
-    pub fn read_waiting<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<(Self, Due), InvalidCall> {
-        match header(packed::HEADER) {
+    pub fn read_waiting<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<(Self, CallDue), InvalidCall> {
+        match header(packed::FULL_NAME) {
             Some(packed) => packed::read(packed),
-            None => Ok((separate::read(&header)?, separate::read_until(header)?)),
+            None => Ok((separate::read(&header)?, separate::read_due(header)?)),
         }
     }
 
@@ -144,7 +150,7 @@ impl StoredCall {
     ///
     /// # Errors
     /// As [`StoredCall::read`].
-    pub fn of_letter<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, InvalidCall> {
+    pub fn parse_dead_letter<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, InvalidCall> {
         separate::read_letter(header)
     }
 
@@ -154,14 +160,15 @@ impl StoredCall {
     }
 
     /// The record of a waiting call.
-    pub(super) fn waiting(&self, until: Due, body: Bytes) -> Outgoing {
-        let headers = OutgoingHeaders::few("retry").add(packed::NAME, packed::write(self, self.step.next(), until));
+    pub(super) fn waiting_record(&self, until: CallDue, body: Bytes) -> Outgoing {
+        let headers = OutgoingHeaders::with_few("retry")
+            .add(packed::SHORT_NAME, packed::write(self, self.write_count.next(), until));
         Outgoing {
             kind: OutgoingKind::Retry,
-            place: self.place.to_string(),
+            source_position: self.source_position.to_string(),
             record: NewRecord {
                 // Hashes spread calls evenly over the topic's partitions. All calls of a row are in one partition.
-                key: Some(match self.row {
+                key: Some(match self.row_key {
                     Some(row) => Bytes::copy_from_slice(&row.bytes()),
                     None => Bytes::copy_from_slice(self.call.0.as_bytes()),
                 }),
@@ -173,35 +180,42 @@ impl StoredCall {
 
     /// The record of the call in the row-order topic. All calls of a row are in one partition. A call that was made
     /// when its webhook wanted no row order counts as a separate row.
-    pub(super) fn in_order(mut self, until: Due, body: Bytes) -> Outgoing {
-        self.row.get_or_insert(RowKey::alone(self.call));
-        self.waiting(until, body)
+    pub(super) fn row_order_record(mut self, until: CallDue, body: Bytes) -> Outgoing {
+        self.row_key.get_or_insert(RowKey::for_call(self.call));
+        self.waiting_record(until, body)
     }
 
     /// The record of a call that is sent again: due now, as if no attempt had been made.
     pub fn due(self, now: Timestamp, definitions: i64, body: Bytes) -> Outgoing {
         let now_ms = now.as_millisecond();
         let step = WriteCount::requested(now_ms);
-        let call = Self { attempts: 0, deferrals: 0, offered_ms: now_ms, step, ..self };
-        call.waiting(Due { due_ms: now_ms, definitions }, body)
+        let call = Self { attempts: 0, deferrals: 0, first_due_ms: now_ms, write_count: step, ..self };
+        call.waiting_record(CallDue { due_ms: now_ms, definitions_offset: definitions }, body)
     }
 
     /// Index of the webhook's URL that the call goes to now: the same URL, or the URL at the same index if the number
     /// of URLs is unchanged. None if the URL was removed.
-    pub fn endpoint_of(&self, target: &Target) -> Option<usize> {
+    pub fn current_endpoint(&self, target: &Target) -> Option<usize> {
         let same = target.endpoints.iter().position(|endpoint| endpoint.url == self.url);
         let (position, of) = self.endpoint;
         same.or_else(|| (of == target.endpoints.len() && position < of).then_some(position))
     }
 
     /// Restores the call.
-    pub fn into_call(self, endpoint: usize, target: Arc<Target>, live: Live, body: Bytes, receipt: Receipt) -> Call {
+    pub fn into_call(
+        self,
+        endpoint: usize,
+        target: Arc<Target>,
+        live: EventState,
+        body: Bytes,
+        receipt: Receipt,
+    ) -> Call {
         let message = Message {
             id: self.message,
-            call: self.call,
+            call_id: self.call,
             event: self.event,
             target,
-            live,
+            event_state: live,
             endpoint,
             event_date: self.event_date,
             sequence: self.sequence,
@@ -209,22 +223,22 @@ impl StoredCall {
         };
         Call {
             message,
-            place: self.place,
+            source_position: self.source_position,
             appended_ms: self.appended_ms,
             receipt,
             attempts: self.attempts,
             deferrals: self.deferrals,
-            offered_ms: self.offered_ms,
-            step: self.step,
-            row: self.row,
+            first_due_ms: self.first_due_ms,
+            write_count: self.write_count,
+            row_key: self.row_key,
             from_overflow: false,
         }
     }
 }
 
-impl Due {
+impl CallDue {
     /// How long the call still waits at `now_ms`, in milliseconds since 1970.
-    pub fn left(self, now_ms: i64) -> Duration {
+    pub fn remaining(self, now_ms: i64) -> Duration {
         Duration::from_millis(u64::try_from(self.due_ms.saturating_sub(now_ms)).unwrap_or(0))
     }
 
@@ -233,9 +247,9 @@ impl Due {
     /// # Errors
     /// A header is missing or unreadable.
     pub fn read<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, InvalidCall> {
-        match header(packed::HEADER) {
-            Some(packed) => packed::read_until(packed),
-            None => separate::read_until(header),
+        match header(packed::FULL_NAME) {
+            Some(packed) => packed::read_due(packed),
+            None => separate::read_due(header),
         }
     }
 }
@@ -259,15 +273,15 @@ pub mod samples {
             call: CallId(uuid::Uuid::from_u128(2)),
             url: "https://b.example/x?y=é".into(),
             endpoint: (1, 3),
-            event_date: EventDate { at: "2026-01-02T03:04:05.670Z".parse().unwrap(), digits: 3 },
+            event_date: EventDate { at: "2026-01-02T03:04:05.670Z".parse().unwrap(), fraction_digits: 3 },
             sequence: Sequence::Binlog { file: 12, pos: 345, row: 2 },
-            place: Place { topic: "changes".into(), partition: 3, offset: 9 },
+            source_position: RecordPosition { topic: "changes".into(), partition: 3, offset: 9 },
             appended_ms: 1_767_323_045_900,
-            offered_ms: 1_767_323_046_001,
+            first_due_ms: 1_767_323_046_001,
             attempts: 4,
             deferrals: 2,
-            step: WriteCount { requested_ms: Some(1_767_323_046_001), writes: Some(7) },
-            row: "00ff00ff00ff00ff".parse().ok(),
+            write_count: WriteCount { requested_ms: Some(1_767_323_046_001), writes: Some(7) },
+            row_key: "00ff00ff00ff00ff".parse().ok(),
         }
     }
 }
@@ -278,38 +292,38 @@ mod tests {
     use super::*;
     use crate::definition::samples::webhook;
 
-    fn read(record: &Outgoing) -> (Result<StoredCall, InvalidCall>, Result<Due, InvalidCall>) {
+    fn read(record: &Outgoing) -> (Result<StoredCall, InvalidCall>, Result<CallDue, InvalidCall>) {
         let header = |name: &str| record.record.headers.get(name);
-        (StoredCall::read(header), Due::read(header))
+        (StoredCall::read(header), CallDue::read(header))
     }
 
     #[test]
     fn what_is_written_is_read() {
-        let until = Due { due_ms: 1_767_323_099_000, definitions: 77 };
+        let until = CallDue { due_ms: 1_767_323_099_000, definitions_offset: 77 };
         let uncounted = WriteCount { requested_ms: None, writes: None };
         let sequences = [
             (Sequence::Postgres { commit: u64::MAX, lsn: 0, after_delete: true }, WriteCount::FIRST),
             (Sequence::Postgres { commit: 1, lsn: 2, after_delete: false }, uncounted),
             (Sequence::Binlog { file: 1, pos: 2, row: 1 }, WriteCount::requested(i64::MIN)),
             (Sequence::Log { commit: u128::MAX, change: 0, minor: u64::MAX, after_delete: false }, WriteCount::FIRST),
-            (Sequence::Offset { partition: i32::MAX, offset: i64::MAX }, kept().step),
+            (Sequence::Offset { partition: i32::MAX, offset: i64::MAX }, kept().write_count),
         ];
         for (sequence, step) in sequences {
-            let row = kept().row.filter(|_| matches!(sequence, Sequence::Binlog { .. }));
-            let kept = StoredCall { sequence, row, step, ..kept() };
-            let record = kept.waiting(until, Bytes::from_static(b"{}"));
-            assert_eq!(read(&record), (Ok(StoredCall { step: step.next(), ..kept }), Ok(until)));
+            let row = kept().row_key.filter(|_| matches!(sequence, Sequence::Binlog { .. }));
+            let kept = StoredCall { sequence, row_key: row, write_count: step, ..kept() };
+            let record = kept.waiting_record(until, Bytes::from_static(b"{}"));
+            assert_eq!(read(&record), (Ok(StoredCall { write_count: step.next(), ..kept }), Ok(until)));
         }
     }
 
     #[test]
     fn calls_of_one_row_have_one_key() {
-        let until = Due { due_ms: 0, definitions: 0 };
+        let until = CallDue { due_ms: 0, definitions_offset: 0 };
         let of = |call: u128, row| {
-            let kept = StoredCall { call: CallId(uuid::Uuid::from_u128(call)), row, ..kept() };
-            kept.in_order(until, Bytes::new()).record.key
+            let kept = StoredCall { call: CallId(uuid::Uuid::from_u128(call)), row_key: row, ..kept() };
+            kept.row_order_record(until, Bytes::new()).record.key
         };
-        assert_eq!(of(1 << 64, kept().row), of(2 << 64, kept().row));
+        assert_eq!(of(1 << 64, kept().row_key), of(2 << 64, kept().row_key));
         assert_ne!(of(1 << 64, None), of(2 << 64, None), "a call without a row has a separate key");
     }
 
@@ -318,7 +332,7 @@ mod tests {
         let to = |urls: &[&str]| {
             let mut webhook = webhook("abc123", "A");
             webhook.urls = urls.iter().map(|url| (*url).to_owned()).collect();
-            kept().endpoint_of(&Target::of(&webhook).unwrap())
+            kept().current_endpoint(&Target::of(&webhook).unwrap())
         };
         let (a, b, c, d) =
             ("https://a.example/", "https://b.example/x?y=é", "https://c.example/", "https://d.example/");

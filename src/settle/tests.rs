@@ -14,15 +14,15 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::*;
-use crate::dead_letters::{LetterFilter, LetterKind, Letters};
+use crate::dead_letters::{DeadLetterFilter, DeadLetterKind, DeadLetterReader};
 use crate::decode::{DecodeError, EventDate, Sequence};
 use crate::definition::{Endpoint, Secret};
-use crate::deliver::{Cause, WriteCount};
-use crate::id::{CallId, MessageId, Place, RowKey};
-use crate::kafka::topic_reader::Bounds;
+use crate::deliver::{FailureCause, WriteCount};
+use crate::id::{CallId, MessageId, RecordPosition, RowKey};
+use crate::kafka::topic_reader::PageLimits;
 use crate::receipt::{Budget, ReceiptTracker};
 use crate::render::Message;
-use crate::rules::{Live, Target};
+use crate::rules::{EventState, Target};
 
 mod in_order;
 mod many;
@@ -70,7 +70,7 @@ impl CountingBook {
 
 struct Bench {
     cluster: MockCluster<'static, DefaultProducerContext>,
-    settle: Arc<Settle>,
+    settle: Arc<Settler>,
     book: Arc<CountingBook>,
     budget: Arc<Budget>,
 }
@@ -93,7 +93,7 @@ impl Bench {
         let (overflow, operator_events) = (OverflowConfig::default(), OperatorEventsConfig::default());
         let sections = Sections {
             dead_letters: &config,
-            retries: &retries,
+            retry_writer: &retries,
             overflow: &overflow,
             row_order: &row_order,
             operator_events: &operator_events,
@@ -101,7 +101,7 @@ impl Bench {
         let nothing =
             message_log::Config { level: message_log::MessageLogLevel::Off, ..message_log::Config::default() };
         let log = message_log::LogWriter::new(&nothing, &client).unwrap();
-        let settle = Settle::new(sections, &client, Arc::default(), Box::new(|_, _, _| ()), log).unwrap();
+        let settle = Settler::new(sections, &client, Arc::default(), Box::new(|_, _, _| ()), log).unwrap();
         Self { cluster, settle, book: Arc::default(), budget: Budget::new(1 << 20) }
     }
 
@@ -123,29 +123,29 @@ impl Bench {
             authorization: None,
             order: crate::definition::MessageOrder::None,
             endpoints: [Arc::new(Endpoint::parse("https://example.com/hook?token=1").unwrap())].into(),
-            gone: false.into(),
+            is_gone: false.into(),
         };
         let message = Message {
             id: MessageId(uuid::Uuid::from_u128(1)),
-            call: CallId(uuid::Uuid::from_u128(2)),
+            call_id: CallId(uuid::Uuid::from_u128(2)),
             event: "def456".parse().unwrap(),
             target: Arc::new(target),
-            live: Live::default(),
+            event_state: EventState::default(),
             endpoint: 0,
-            event_date: EventDate { at: "2026-01-02T03:04:05Z".parse().unwrap(), digits: 0 },
+            event_date: EventDate { at: "2026-01-02T03:04:05Z".parse().unwrap(), fraction_digits: 0 },
             sequence: Sequence::Offset { partition: 3, offset: 9 },
             body: Bytes::from_static(b"{}"),
         };
         Call {
             message,
-            place: Place { topic: "changes".into(), partition: 3, offset: 9 },
+            source_position: RecordPosition { topic: "changes".into(), partition: 3, offset: 9 },
             appended_ms: 0,
             receipt: self.receipt(),
             attempts: 5,
             deferrals: 0,
-            offered_ms: 1_767_323_046_000,
-            step: WriteCount::FIRST,
-            row: None,
+            first_due_ms: 1_767_323_046_000,
+            write_count: WriteCount::FIRST,
+            row_key: None,
             from_overflow: false,
         }
     }
@@ -176,7 +176,7 @@ impl Bench {
 
 fn exhausted() -> Outcome {
     let text = "https://example.com answered 500 Internal Server Error".to_owned();
-    Outcome::Exhausted { cause: Cause { class: "status_5xx", status: Some(500), text } }
+    Outcome::Exhausted { cause: FailureCause { class: "status_5xx", status: Some(500), text } }
 }
 
 fn headers(record: &OwnedMessage) -> BTreeMap<String, String> {
@@ -187,17 +187,17 @@ fn headers(record: &OwnedMessage) -> BTreeMap<String, String> {
 #[tokio::test]
 async fn what_was_delivered_or_cancelled_settles_at_once() {
     let bench = Bench::new();
-    bench.settle.finished(bench.call(), Outcome::Delivered);
-    bench.settle.finished(bench.call(), Outcome::Cancelled);
+    bench.settle.finish(bench.call(), Outcome::Delivered);
+    bench.settle.finish(bench.call(), Outcome::Cancelled);
     assert_eq!(bench.book.counts(), [0, 2, 0]);
-    bench.settle.drained().await;
+    bench.settle.wait_until_drained().await;
 }
 
 #[tokio::test]
 async fn an_exhausted_call_becomes_a_dead_letter_that_holds_all_a_redrive_needs() {
     let bench = Bench::new();
-    bench.settle.finished(bench.call(), exhausted());
-    bench.settle.drained().await;
+    bench.settle.finish(bench.call(), exhausted());
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [0, 1, 0]);
 
     let record = bench.next_dead_letter().await;
@@ -233,10 +233,10 @@ async fn an_exhausted_call_becomes_a_dead_letter_that_holds_all_a_redrive_needs(
 #[tokio::test]
 async fn a_call_that_waits_is_in_the_retry_topic_of_its_wait_and_settles_when_it_is_there() {
     let bench = Bench::new();
-    let cause = Cause { class: "timeout", status: None, text: "no answer".to_owned() };
+    let cause = FailureCause { class: "timeout", status: None, text: "no answer".to_owned() };
     let before = Timestamp::now().as_millisecond();
-    bench.settle.wait(bench.call(), Duration::from_secs(6), Some(&cause));
-    bench.settle.drained().await;
+    bench.settle.write_retry(bench.call(), Duration::from_secs(6), Some(&cause));
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [0, 1, 0]);
 
     let record = bench.first_in("outhook.retry.5s").await;
@@ -244,9 +244,9 @@ async fn a_call_that_waits_is_in_the_retry_topic_of_its_wait_and_settles_when_it
     let header = |name: &str| record.headers().unwrap().iter().find(|header| header.key == name)?.value;
     assert_eq!(
         StoredCall::read(header),
-        Ok(StoredCall { step: WriteCount::FIRST.next(), ..StoredCall::of(&bench.call()) })
+        Ok(StoredCall { write_count: WriteCount::FIRST.next(), ..StoredCall::of(&bench.call()) })
     );
-    let until = Due::read(header).unwrap();
+    let until = CallDue::read(header).unwrap();
     assert!((6000..16_000).contains(&(until.due_ms - before)), "{until:?}");
     assert_eq!(header("outhook-cause"), Some(&b"no answer"[..]));
 }
@@ -265,10 +265,10 @@ async fn an_undecodable_record_is_kept_byte_for_byte_and_charged_to_the_budget()
     };
     let reason = DecodeError::OtherFormat { format: "outhook", found: "XML" };
     let receipt = bench.receipt();
-    bench.settle.undecodable(&input, &reason, &receipt);
+    bench.settle.dead_letter_undecodable(&input, &reason, &receipt);
     receipt.settle();
     assert_eq!(bench.budget.used(), 2 + 12 + 2048);
-    bench.settle.drained().await;
+    bench.settle.wait_until_drained().await;
     assert_eq!((bench.book.counts(), bench.budget.used()), ([1, 2, 0], 0));
 
     let record = bench.next_dead_letter().await;
@@ -285,11 +285,11 @@ async fn an_undecodable_record_is_kept_byte_for_byte_and_charged_to_the_budget()
 #[tokio::test]
 async fn what_can_not_be_read_is_told_with_its_place_and_the_cause() {
     let bench = Bench::new();
-    let place = Place { topic: "changes".into(), partition: 1, offset: 42 };
+    let place = RecordPosition { topic: "changes".into(), partition: 1, offset: 42 };
     let receipt = bench.receipt();
-    bench.settle.unreadable(&place, 44, "Decompression failed; raise the limit", &receipt);
+    bench.settle.dead_letter_unreadable(&place, 44, "Decompression failed; raise the limit", &receipt);
     receipt.settle();
-    bench.settle.drained().await;
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [1, 2, 0]);
 
     let record = bench.next_dead_letter().await;
@@ -308,8 +308,8 @@ async fn a_write_that_fails_is_tried_again() {
     let bench = Bench::new();
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 2];
     bench.cluster.request_errors(RDKafkaApiKey::Produce, &refused);
-    bench.settle.finished(bench.call(), exhausted());
-    bench.settle.drained().await;
+    bench.settle.finish(bench.call(), exhausted());
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [0, 1, 0]);
     assert_eq!(bench.next_dead_letter().await.payload(), Some(&b"{}"[..]));
 }
@@ -318,13 +318,13 @@ async fn a_write_that_fails_is_tried_again() {
 async fn what_is_refused_with_others_and_taken_alone_is_written_whole() {
     let bench = Bench::new();
     bench.refuse_for_size(1);
-    bench.settle.finished(bench.call(), exhausted());
-    bench.settle.drained().await;
+    bench.settle.finish(bench.call(), exhausted());
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.next_dead_letter().await.payload(), Some(&b"{}"[..]));
 
     bench.refuse_for_size(1);
-    bench.settle.wait(bench.call(), Duration::ZERO, None);
-    bench.settle.drained().await;
+    bench.settle.write_retry(bench.call(), Duration::ZERO, None);
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.first_in("outhook.retry.1s").await.payload(), Some(&b"{}"[..]));
 }
 
@@ -332,15 +332,15 @@ async fn what_is_refused_with_others_and_taken_alone_is_written_whole() {
 async fn a_call_too_large_for_its_retry_topic_becomes_a_dead_letter_that_can_be_redriven() {
     let bench = Bench::new();
     bench.refuse_for_size(2);
-    let cause = Cause { class: "timeout", status: None, text: "no answer".to_owned() };
-    bench.settle.wait(bench.call(), Duration::from_secs(6), Some(&cause));
-    bench.settle.drained().await;
+    let cause = FailureCause { class: "timeout", status: None, text: "no answer".to_owned() };
+    bench.settle.write_retry(bench.call(), Duration::from_secs(6), Some(&cause));
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [0, 1, 0]);
 
     let record = bench.next_dead_letter().await;
     assert_eq!((record.key(), record.payload()), (Some(&b"abc123"[..]), Some(&b"{}"[..])));
     let header = |name: &str| record.headers().unwrap().iter().find(|header| header.key == name)?.value;
-    assert_eq!(StoredCall::of_letter(header), Ok(StoredCall::of(&bench.call())));
+    assert_eq!(StoredCall::parse_dead_letter(header), Ok(StoredCall::of(&bench.call())));
     let headers = headers(&record);
     assert_eq!((&*headers["outhook-kind"], &*headers["outhook-class"]), ("call", "too_large"));
     let (bytes, cause) = headers["outhook-cause"].split_once(" bytes").unwrap();
@@ -353,8 +353,8 @@ async fn a_call_too_large_for_its_retry_topic_becomes_a_dead_letter_that_can_be_
 async fn a_dead_letter_too_large_for_its_topic_leaves_its_value_out() {
     let bench = Bench::new();
     bench.refuse_for_size(2);
-    bench.settle.finished(bench.call(), exhausted());
-    bench.settle.drained().await;
+    bench.settle.finish(bench.call(), exhausted());
+    bench.settle.wait_until_drained().await;
     let record = bench.next_dead_letter().await;
     assert_eq!(record.payload(), None);
     assert_eq!(headers(&record)["outhook-value-left-out"], "2");
@@ -364,8 +364,8 @@ async fn a_dead_letter_too_large_for_its_topic_leaves_its_value_out() {
 async fn a_dead_letter_that_is_still_too_large_leaves_its_key_out_too() {
     let bench = Bench::new();
     bench.refuse_for_size(3);
-    bench.settle.finished(bench.call(), exhausted());
-    bench.settle.drained().await;
+    bench.settle.finish(bench.call(), exhausted());
+    bench.settle.wait_until_drained().await;
     let record = bench.next_dead_letter().await;
     assert_eq!((record.key(), record.payload()), (None, None));
     let headers = headers(&record);
@@ -375,12 +375,12 @@ async fn a_dead_letter_that_is_still_too_large_leaves_its_key_out_too() {
 #[tokio::test]
 async fn what_is_written_is_read_back_whole() {
     let bench = Bench::new();
-    bench.settle.finished(bench.call(), exhausted());
-    bench.settle.drained().await;
+    bench.settle.finish(bench.call(), exhausted());
+    bench.settle.wait_until_drained().await;
     let client = [("bootstrap.servers".to_owned(), bench.cluster.bootstrap_servers())].into();
-    let letters = Letters::new(&DeadLettersConfig::default(), &client);
-    let bounds = Bounds { found: 9, bytes: u64::MAX, time: Duration::from_secs(30) };
-    let of = |webhook: &str| LetterFilter { webhook: webhook.parse().ok(), ..LetterFilter::default() };
+    let letters = DeadLetterReader::new(&DeadLettersConfig::default(), &client);
+    let bounds = PageLimits { max_found: 9, max_bytes: u64::MAX, max_time: Duration::from_secs(30) };
+    let of = |webhook: &str| DeadLetterFilter { webhook: webhook.parse().ok(), ..DeadLetterFilter::default() };
     assert!(letters.page(of("zzzzzz"), None, bounds).await.unwrap().found.is_empty());
     let page = letters.page(of("abc123"), None, bounds).await.unwrap();
     let [letter] = page.found.as_slice() else { panic!("one letter was written: {page:?}") };
@@ -389,21 +389,21 @@ async fn what_is_written_is_read_back_whole() {
     let message = &call.message;
     assert_eq!(
         (letter.kind, letter.class.as_deref(), letter.status),
-        (Some(LetterKind::Call), Some("status_5xx"), Some(500))
+        (Some(DeadLetterKind::Call), Some("status_5xx"), Some(500))
     );
     assert_eq!(
         (letter.message, letter.call, letter.event),
-        (Some(message.id), Some(message.call), Some(message.event))
+        (Some(message.id), Some(message.call_id), Some(message.event))
     );
     assert_eq!(letter.account, Some(message.target.account.clone()));
     assert_eq!(letter.url.as_deref(), Some("https://example.com/hook?token=1"));
     assert_eq!((letter.topic.as_deref(), letter.partition, letter.offset), (Some("changes"), Some(3), Some(9)));
     assert_eq!((letter.attempts, letter.event_date.as_deref()), (Some(5), Some("2026-01-02T03:04:05Z")));
     assert_eq!(letter.sequence.as_deref(), Some("00000003-0000000000000009"));
-    assert!(letter.cause.is_some() && letter.offered <= letter.ended, "{letter:?}");
+    assert!(letter.cause.is_some() && letter.first_due <= letter.ended_at, "{letter:?}");
     // Kafka's timestamps have milliseconds, the headers more.
-    assert!(letter.ended.unwrap().as_millisecond() <= letter.written.as_millisecond(), "{letter:?}");
-    let opened = letters.open(letter.id, bounds.time).await.unwrap().unwrap();
+    assert!(letter.ended_at.unwrap().as_millisecond() <= letter.written_at.as_millisecond(), "{letter:?}");
+    let opened = letters.read_one(letter.id, bounds.max_time).await.unwrap().unwrap();
     assert_eq!((opened.key.as_deref(), opened.value.as_deref()), (Some(&b"abc123"[..]), Some(&b"{}"[..])));
 }
 
@@ -412,8 +412,8 @@ async fn after_a_fatal_error_another_producer_goes_on() {
     let bench = Bench::new();
     let fatal = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER];
     bench.cluster.request_errors(RDKafkaApiKey::Produce, &fatal);
-    bench.settle.finished(bench.call(), exhausted());
-    bench.settle.drained().await;
+    bench.settle.finish(bench.call(), exhausted());
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [0, 1, 0]);
     assert_eq!(bench.next_dead_letter().await.payload(), Some(&b"{}"[..]));
 }
@@ -422,8 +422,8 @@ async fn after_a_fatal_error_another_producer_goes_on() {
 async fn what_is_not_acknowledged_at_the_stop_stays_unsettled() {
     let bench = Bench::new();
     bench.cluster.broker_down(1).unwrap();
-    bench.settle.finished(bench.call(), exhausted());
+    bench.settle.finish(bench.call(), exhausted());
     bench.settle.stop();
-    bench.settle.drained().await;
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [0, 0, 1]);
 }

@@ -18,10 +18,10 @@ pub struct Tier {
 }
 
 /// Max delay of a deferral: a call that this instance can't send now is checked again after at most this time.
-const LONGEST_DEFERRAL: Duration = Duration::from_secs(300);
+const MAX_DEFERRAL: Duration = Duration::from_secs(300);
 
 /// Divisor: beyond the topic's delay, a record may hold up the records behind it for this fraction of the delay.
-const PATIENCE: i64 = 4;
+const MAX_EXTRA_WAIT_DIVISOR: i64 = 4;
 
 impl Tiers {
     /// Topics for these delays, the shortest first. Their names begin with `prefix`.
@@ -35,13 +35,13 @@ impl Tiers {
     }
 
     /// The tier of a topic.
-    pub fn named(&self, topic: &str) -> Option<&Tier> {
+    pub fn by_topic(&self, topic: &str) -> Option<&Tier> {
         self.0.iter().find(|tier| &*tier.topic == topic)
     }
 
     /// The tier for the wait after this number of deferrals: a longer one each time, up to five minutes.
-    pub fn after(&self, deferrals: u32) -> &Tier {
-        let short = self.0.iter().take_while(|tier| tier.delay <= LONGEST_DEFERRAL).count().max(1);
+    pub fn for_deferral(&self, deferrals: u32) -> &Tier {
+        let short = self.0.iter().take_while(|tier| tier.delay <= MAX_DEFERRAL).count().max(1);
         &self.0[(deferrals as usize).min(short - 1)]
     }
 
@@ -64,9 +64,9 @@ impl Tier {
     /// When a record leaves the topic, in milliseconds since 1970. A record that is due within 1.25 delays of its
     /// append leaves when it is due. Any other record leaves after one delay, and spends the rest of its wait in
     /// another topic. Never later than [`Tier::latest_ms`].
-    pub fn goes_on_ms(&self, appended_ms: i64, due_ms: i64, now_ms: i64) -> i64 {
+    pub fn leaves_at_ms(&self, appended_ms: i64, due_ms: i64, now_ms: i64) -> i64 {
         let delay_ms = i64::try_from(self.delay.as_millis()).unwrap_or(i64::MAX);
-        let longest_ms = delay_ms.saturating_add(delay_ms / PATIENCE);
+        let longest_ms = delay_ms.saturating_add(delay_ms / MAX_EXTRA_WAIT_DIVISOR);
         let waited_ms = appended_ms.saturating_add(delay_ms);
         let until_ms = if due_ms <= appended_ms.saturating_add(longest_ms) { due_ms } else { waited_ms.min(due_ms) };
         until_ms.min(self.latest_ms(now_ms))
@@ -76,7 +76,7 @@ impl Tier {
     /// since 1970.
     pub fn latest_ms(&self, now_ms: i64) -> i64 {
         let delay_ms = i64::try_from(self.delay.as_millis()).unwrap_or(i64::MAX);
-        now_ms.saturating_add(delay_ms.saturating_add(delay_ms / PATIENCE))
+        now_ms.saturating_add(delay_ms.saturating_add(delay_ms / MAX_EXTRA_WAIT_DIVISOR))
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
             ["outhook.retry.1s", "outhook.retry.5s", "outhook.retry.30s", "outhook.retry.5m", "outhook.retry.2h"]
         );
         assert_eq!(name(Duration::from_millis(1500)), "1500ms");
-        assert_eq!(tiers().named("outhook.retry.5m").unwrap().delay, Duration::from_secs(300));
+        assert_eq!(tiers().by_topic("outhook.retry.5m").unwrap().delay, Duration::from_secs(300));
     }
 
     #[test]
@@ -120,14 +120,14 @@ mod tests {
 
     #[test]
     fn deferrals_wait_in_longer_tiers_up_to_five_minutes() {
-        let delays: Vec<_> = (0..6).map(|deferrals| tiers().after(deferrals).delay.as_secs()).collect();
+        let delays: Vec<_> = (0..6).map(|deferrals| tiers().for_deferral(deferrals).delay.as_secs()).collect();
         assert_eq!(delays, [1, 5, 30, 300, 300, 300]);
     }
 
     #[test]
     fn what_is_nearly_due_is_waited_for_and_the_rest_of_a_long_wait_is_spent_elsewhere() {
-        let tier = tiers().named("outhook.retry.30s").unwrap().clone();
-        let until = |due: i64, now: i64| tier.goes_on_ms(1_000_000, 1_000_000 + due, 1_000_000 + now) - 1_000_000;
+        let tier = tiers().by_topic("outhook.retry.30s").unwrap().clone();
+        let until = |due: i64, now: i64| tier.leaves_at_ms(1_000_000, 1_000_000 + due, 1_000_000 + now) - 1_000_000;
         assert_eq!(until(30_000, 0), 30_000);
         assert_eq!(until(-5_000, 99_000), -5_000);
         assert_eq!(until(36_000, 10_000), 36_000);
@@ -144,7 +144,7 @@ mod tests {
             let mut topics = 0;
             while now < due {
                 let tier = tiers.of(Duration::from_millis((due - now) as u64));
-                now = tier.goes_on_ms(now, due, now).max(now);
+                now = tier.leaves_at_ms(now, due, now).max(now);
                 topics += 1;
             }
             prop_assert_eq!(now, due);
@@ -154,7 +154,7 @@ mod tests {
         #[test]
         fn no_times_make_it_panic(appended: i64, due: i64, now: i64) {
             for tier in tiers().iter() {
-                let _ = tier.goes_on_ms(appended, due, now);
+                let _ = tier.leaves_at_ms(appended, due, now);
             }
         }
     }

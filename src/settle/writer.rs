@@ -14,7 +14,7 @@ use tracing::error;
 use super::StartError;
 use super::dead_letterer::DeadLetterer;
 use super::outgoing::{Outgoing, OutgoingKind};
-use super::producer::{self, FIRST_WAIT, LONGEST_WAIT, TELL_EVERY, WRITE_TIMEOUT_MS};
+use super::producer::{self, INITIAL_RETRY_DELAY, LOG_INTERVAL, MAX_RETRY_DELAY, WRITE_TIMEOUT_MS};
 use crate::kafka::errors::{self, is_queue_full, is_too_large};
 use crate::kafka::producer::{NewRecord, RecoveringProducer, alone};
 use crate::kafka::{ClientConfig, KafkaError};
@@ -22,10 +22,10 @@ use crate::receipt::Receipt;
 
 pub(super) struct RetryingWriter {
     /// Name of the records for logs: `dead letters`, `retries` or `operator events`.
-    what: &'static str,
+    record_description: &'static str,
     producer: RecoveringProducer,
     /// Writes records that were refused for their size: perhaps another record of the batch was too large.
-    alone: RecoveringProducer,
+    single_record_producer: RecoveringProducer,
     dead_letterer: Arc<DeadLetterer>,
     /// Spawns tasks from the client's thread.
     runtime: Handle,
@@ -33,16 +33,16 @@ pub(super) struct RetryingWriter {
     pending: watch::Sender<usize>,
     pending_gauge: Gauge,
     stop: CancellationToken,
-    last_told: Mutex<Option<Instant>>,
+    last_logged: Mutex<Option<Instant>>,
 }
 
 /// A record under way, and the receipt that it settles. It counts as pending until it is dropped.
-struct Pending {
+struct PendingRecord {
     writer: Arc<RetryingWriter>,
     receipt: Option<Receipt>,
 }
 
-impl Pending {
+impl PendingRecord {
     fn new(writer: &Arc<RetryingWriter>, receipt: Option<Receipt>) -> Self {
         writer.pending_gauge.increment(1.0);
         writer.pending.send_modify(|pending| *pending += 1);
@@ -57,7 +57,7 @@ impl Pending {
     }
 
     /// Writes again a record that was not acknowledged for this reason.
-    fn take_long(self, topic: Arc<str>, record: Outgoing, reason: KafkaError) {
+    fn retry_in_task(self, topic: Arc<str>, record: Outgoing, reason: KafkaError) {
         let writer = self.writer.clone();
         if writer.stop.is_cancelled() {
             return;
@@ -71,7 +71,7 @@ impl Pending {
     }
 }
 
-impl Drop for Pending {
+impl Drop for PendingRecord {
     fn drop(&mut self) {
         // First, so that the receipt is settled or dropped when `drained` sees that nothing is pending.
         drop(self.receipt.take());
@@ -96,15 +96,15 @@ impl RetryingWriter {
         let producer = RecoveringProducer::new(settings);
         producer.make().map_err(|source| StartError::Producer { purpose: what.to_owned(), source })?;
         Ok(Arc::new(Self {
-            what,
+            record_description: what,
             producer,
-            alone,
+            single_record_producer: alone,
             dead_letterer: dead_letterer.clone(),
             runtime: Handle::current(),
             pending: watch::Sender::new(0),
             pending_gauge,
             stop: CancellationToken::new(),
-            last_told: Mutex::new(None),
+            last_logged: Mutex::new(None),
         }))
     }
 
@@ -117,12 +117,12 @@ impl RetryingWriter {
     /// Writes the record, retrying until it is acknowledged, then settles the receipt. Drops the receipt if it is
     /// stopped before.
     pub fn write_then_settle(self: &Arc<Self>, topic: Arc<str>, record: Outgoing, receipt: Receipt) {
-        self.begin(topic, record, Some(receipt));
+        self.send(topic, record, Some(receipt));
     }
 
     /// Writes the record, retrying until it is acknowledged or the writer is stopped.
     pub fn write(self: &Arc<Self>, topic: Arc<str>, record: Outgoing) {
-        self.begin(topic, record, None);
+        self.send(topic, record, None);
     }
 
     /// Number of records under way.
@@ -132,18 +132,20 @@ impl RetryingWriter {
 
     /// Hands the record to the client, with the callback for its outcome. Only a record that is not acknowledged
     /// becomes a task: there can be many thousands of records a second.
-    fn begin(self: &Arc<Self>, topic: Arc<str>, record: Outgoing, receipt: Option<Receipt>) {
+    fn send(self: &Arc<Self>, topic: Arc<str>, record: Outgoing, receipt: Option<Receipt>) {
         if self.stop.is_cancelled() {
             return;
         }
-        let Outgoing { kind, place, record } = record;
-        let (pending, to) = (Pending::new(self, receipt), topic.clone());
+        let Outgoing { kind, source_position: place, record } = record;
+        let (pending, to) = (PendingRecord::new(self, receipt), topic.clone());
         let report = move |written: Result<(), (KafkaError, NewRecord)>| match written {
             Ok(()) => {
                 count(&to, kind);
                 pending.settle();
             }
-            Err((reason, record)) => pending.take_long(to, Outgoing { kind, place, record }, reason),
+            Err((reason, record)) => {
+                pending.retry_in_task(to, Outgoing { kind, source_position: place, record }, reason)
+            }
         };
         self.producer.begin(&topic, record, Box::new(report));
         // Purge a record that was handed over after [`Self::stop`] had purged.
@@ -152,7 +154,7 @@ impl RetryingWriter {
         }
     }
 
-    pub async fn drained(&self) {
+    pub async fn wait_until_drained(&self) {
         // The sender is in `self`, so the only error, a dropped sender, can't occur.
         let _ = self.pending.subscribe().wait_for(|pending| *pending == 0).await;
     }
@@ -175,53 +177,53 @@ impl RetryingWriter {
     /// written to the dead-letter topic instead.
     async fn write_until_acknowledged(&self, mut topic: Arc<str>, mut record: Outgoing, reason: KafkaError) {
         self.producer.drop_broken();
-        let (mut is_alone, mut wait, mut written) = (false, FIRST_WAIT, Err(reason));
+        let (mut is_alone, mut wait, mut written) = (false, INITIAL_RETRY_DELAY, Err(reason));
         loop {
             match written {
                 Ok(()) => break,
                 Err(reason) if is_queue_full(&reason) => {}
                 Err(reason) if is_too_large(&reason) && !is_alone => is_alone = true,
                 // Waiting does not make the record smaller.
-                Err(reason) if is_too_large(&reason) && record.has_spare_bytes() => leave_out(&topic, &mut record),
+                Err(reason) if is_too_large(&reason) && record.can_drop_part() => drop_part(&topic, &mut record),
                 Err(reason) if is_too_large(&reason) && matches!(record.kind, OutgoingKind::Retry) => {
                     record = self.dead_letterer.too_large(&record, &topic);
                     topic = self.dead_letterer.topic.clone();
                 }
                 Err(reason) => {
-                    self.tell(&topic, &record, &reason);
+                    self.log_error(&topic, &record, &reason);
                     tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(LONGEST_WAIT);
+                    wait = (wait * 2).min(MAX_RETRY_DELAY);
                 }
             }
-            let producer = if is_alone { &self.alone } else { &self.producer };
+            let producer = if is_alone { &self.single_record_producer } else { &self.producer };
             written = producer.write(&topic, &record.record).await;
         }
         count(&topic, record.kind);
     }
 
-    fn tell(&self, topic: &str, record: &Outgoing, reason: &KafkaError) {
-        let mut last = self.last_told.lock();
-        if last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
+    fn log_error(&self, topic: &str, record: &Outgoing, reason: &KafkaError) {
+        let mut last = self.last_logged.lock();
+        if last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
             *last = Some(Instant::now());
             error!(
                 topic,
                 pending = *self.pending.borrow(),
                 "{} can't be written, so the offsets of their records are held back: {} (one of them: {})",
-                self.what,
-                errors::told(reason),
-                record.place
+                self.record_description,
+                errors::error_text(reason),
+                record.source_position
             );
         }
     }
 }
 
-fn leave_out(topic: &str, record: &mut Outgoing) {
-    let (part, bytes) = record.leave_out();
+fn drop_part(topic: &str, record: &mut Outgoing) {
+    let (part, bytes) = record.drop_part();
     error!(
         topic,
         "the dead letter of {} is written without its {part} of {bytes} bytes, because the topic refused the whole \
          record for its size: raise the topic's max.message.bytes",
-        record.place
+        record.source_position
     );
 }
 

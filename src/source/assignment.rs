@@ -18,51 +18,51 @@ use tracing::{error, info, warn};
 use super::fetched::FetchState;
 use super::ledger::Ledger;
 use super::partition::{PartitionState, ReadAheadLimits};
-use super::partition_key::Key;
+use super::partition_key::PartitionKey;
 use super::records::RecordQueue;
 use super::reread::Rereader;
 use super::resumption::Resumption;
-use super::{Handlers, Reads, backlog, in_turn, probe};
+use super::{HandlerFactory, ReadMode, backlog, in_turn, probe};
 use crate::kafka::ClientConfig;
 use crate::lifecycle::Readiness;
 use crate::receipt::Budget;
 
 /// Max records of one partition that may wait in lines. Each takes about 100 bytes.
-const WAITING: usize = 100_000;
+const MAX_WAITING_RECORDS: usize = 100_000;
 
 /// The partitions that this instance owns.
-pub(super) struct Assignment<H: Handlers> {
+pub(super) struct Assignment<H: HandlerFactory> {
     state: Mutex<AssignmentState>,
     handlers: H,
     budget: Arc<Budget>,
     runtime: Handle,
-    drain_deadline: Duration,
+    drain_timeout: Duration,
     limits: ReadAheadLimits,
     commit_now: Arc<Notify>,
     rereader: Arc<Rereader>,
     /// The settings of clients that probe which offsets can be read.
-    looks: Arc<ClientConfig>,
+    probe_settings: Arc<ClientConfig>,
     readiness: Readiness,
 }
 
 #[derive(Default)]
 struct AssignmentState {
-    owned: HashMap<Key, Owned>,
+    owned: HashMap<PartitionKey, OwnedPartition>,
     /// Set once a stop has begun: its drain deadline. Partitions assigned after that are not started.
-    stop_by: Option<Instant>,
+    stop_deadline: Option<Instant>,
 }
 
 /// One owned partition: its state, and the task that reads it.
 #[derive(Clone)]
-struct Owned {
-    book: Arc<PartitionState>,
+struct OwnedPartition {
+    partition_state: Arc<PartitionState>,
     stop: CancellationToken,
     task: AbortHandle,
     /// Tracks the task: its wait ends when the task's queues are dropped, too.
     tracker: TaskTracker,
 }
 
-impl<H: Handlers> Assignment<H> {
+impl<H: HandlerFactory> Assignment<H> {
     /// `commit_now` is notified when the next commit must not wait for its interval.
     pub(super) fn new(handlers: H, budget: Arc<Budget>, config: &super::Config, commit_now: Arc<Notify>) -> Self {
         let client: ClientConfig = config.client.clone().into_iter().collect();
@@ -71,11 +71,14 @@ impl<H: Handlers> Assignment<H> {
             handlers,
             budget,
             runtime: Handle::current(),
-            drain_deadline: config.drain_deadline,
-            limits: ReadAheadLimits { open: config.max_open_records, uncommitted: config.max_uncommitted },
+            drain_timeout: config.drain_deadline,
+            limits: ReadAheadLimits {
+                max_open_records: config.max_open_records,
+                max_uncommitted: config.max_uncommitted,
+            },
             commit_now,
             rereader: Rereader::new(&client),
-            looks: probe::settings(&client),
+            probe_settings: probe::settings(&client),
             readiness: config.readiness.clone(),
         }
     }
@@ -89,7 +92,7 @@ impl<H: Handlers> Assignment<H> {
         mut resumption: Resumption,
     ) {
         self.with(|state| {
-            if state.stop_by.is_some() {
+            if state.stop_deadline.is_some() {
                 return;
             }
             for element in assigned.elements() {
@@ -105,9 +108,9 @@ impl<H: Handlers> Assignment<H> {
     fn start_one<C: ConsumerContext + 'static>(
         &self,
         consumer: &Arc<BaseConsumer<C>>,
-        key: &Key,
+        key: &PartitionKey,
         resumption: &mut Resumption,
-    ) -> Option<Owned> {
+    ) -> Option<OwnedPartition> {
         let (topic, partition) = (key.0.as_str(), key.1);
         let Some(reads) = self.handlers.for_partition(topic, partition) else {
             error!(
@@ -120,29 +123,33 @@ impl<H: Handlers> Assignment<H> {
             warn!(topic, partition, "the partition has no queue; it is read after its next assignment");
             return None;
         };
-        let ledger = Ledger::after(resumption.notes.remove(key));
+        let ledger = Ledger::resume_from(resumption.metadata.remove(key));
         let (cluster, commit_now) = (resumption.cluster.clone(), self.commit_now.clone());
         let limits = match &reads {
-            Reads::InTurn(_) => self.limits,
-            Reads::InLines(_) => ReadAheadLimits { open: self.limits.open.min(WAITING), ..self.limits },
+            ReadMode::Sequential(_) => self.limits,
+            ReadMode::ByLine(_) => ReadAheadLimits {
+                max_open_records: self.limits.max_open_records.min(MAX_WAITING_RECORDS),
+                ..self.limits
+            },
         };
         let book = PartitionState::new(topic.into(), partition, cluster, ledger, limits, commit_now);
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let state = (book.clone(), resumption.offsets.get(key).copied());
-        let records = RecordQueue::new(queue, consumer.clone(), state, self.looks.clone(), self.readiness.clone());
+        let records =
+            RecordQueue::new(queue, consumer.clone(), state, self.probe_settings.clone(), self.readiness.clone());
         let budget = self.budget.clone();
         let task = match reads {
-            Reads::InTurn(handler) => {
+            ReadMode::Sequential(handler) => {
                 tracker.spawn_on(in_turn::run(stop.clone(), book.clone(), records, budget, handler), &self.runtime)
             }
-            Reads::InLines(backlog) => {
+            ReadMode::ByLine(backlog) => {
                 let rereader = self.rereader.clone();
                 let task = backlog::run(stop.clone(), book.clone(), records, rereader, budget, backlog);
                 tracker.spawn_on(task, &self.runtime)
             }
         };
         tracker.close();
-        Some(Owned { book, stop, task: task.abort_handle(), tracker })
+        Some(OwnedPartition { partition_state: book, stop, task: task.abort_handle(), tracker })
     }
 
     /// Stops reading the revoked partitions, and waits until open records have settled or the deadline has passed.
@@ -151,29 +158,30 @@ impl<H: Handlers> Assignment<H> {
     pub(super) fn drain(&self, revoked: &TopicPartitionList) -> Vec<Arc<PartitionState>> {
         let (partitions, stop_by) = self.with(|state| {
             let revoked = keys(revoked).filter_map(|key| state.owned.get(&key).cloned());
-            (revoked.collect::<Vec<_>>(), state.stop_by)
+            (revoked.collect::<Vec<_>>(), state.stop_deadline)
         });
-        let deadline = stop_by.unwrap_or_else(|| Instant::now() + self.drain_deadline);
-        if stop_by.is_none() && partitions.iter().any(|partition| partition.book.is_under_way()) {
-            let (count, within) = (revoked.count(), self.drain_deadline);
+        let deadline = stop_by.unwrap_or_else(|| Instant::now() + self.drain_timeout);
+        if stop_by.is_none() && partitions.iter().any(|partition| partition.partition_state.is_under_way()) {
+            let (count, within) = (revoked.count(), self.drain_timeout);
             info!(partitions = count, ?within, "partitions are drained before they are revoked");
         }
         self.runtime.block_on(drain(&partitions, deadline));
-        partitions.iter().for_each(|partition| partition.book.revoke());
-        partitions.into_iter().map(|partition| partition.book).collect()
+        partitions.iter().for_each(|partition| partition.partition_state.revoke());
+        partitions.into_iter().map(|partition| partition.partition_state).collect()
     }
 
     /// Removes drained partitions from the owned ones.
-    pub(super) fn strike_off(&self, revoked: &TopicPartitionList) {
-        let left: usize = self.take(revoked).iter().map(|partition| partition.book.unsettled()).sum();
+    pub(super) fn remove_revoked(&self, revoked: &TopicPartitionList) {
+        let left: usize =
+            self.remove_partitions(revoked).iter().map(|partition| partition.partition_state.unsettled()).sum();
         info!(partitions = revoked.count(), owned = self.len(), left, "partitions revoked");
     }
 
     /// Ends the tasks of lost partitions. Another instance may already own them, so nothing is committed and open
     /// records are not awaited.
-    pub(super) fn lose(&self, lost: &TopicPartitionList) {
-        let partitions = self.take(lost);
-        partitions.iter().for_each(|partition| partition.book.revoke());
+    pub(super) fn drop_lost(&self, lost: &TopicPartitionList) {
+        let partitions = self.remove_partitions(lost);
+        partitions.iter().for_each(|partition| partition.partition_state.revoke());
         self.runtime.block_on(drain(&partitions, Instant::now()));
         warn!(partitions = lost.count(), "partitions lost: the new owner reads their open records again");
     }
@@ -181,18 +189,18 @@ impl<H: Handlers> Assignment<H> {
     /// Drains all partitions for a stop, and returns their states. The partitions stay owned, so records that settle
     /// are committed, and a partition that is revoked meanwhile is drained like any other.
     pub(super) async fn drain_all(&self) -> Vec<Arc<PartitionState>> {
-        let deadline = Instant::now() + self.drain_deadline;
-        let partitions: Vec<Owned> = self.with(|state| {
-            state.stop_by = Some(deadline);
+        let deadline = Instant::now() + self.drain_timeout;
+        let partitions: Vec<OwnedPartition> = self.with(|state| {
+            state.stop_deadline = Some(deadline);
             state.owned.values().cloned().collect()
         });
         drain(&partitions, deadline).await;
-        partitions.into_iter().map(|partition| partition.book).collect()
+        partitions.into_iter().map(|partition| partition.partition_state).collect()
     }
 
     /// The states of the owned partitions.
-    pub(super) fn books(&self) -> Vec<Arc<PartitionState>> {
-        self.with(|state| state.owned.values().map(|partition| partition.book.clone()).collect())
+    pub(super) fn partition_states(&self) -> Vec<Arc<PartitionState>> {
+        self.with(|state| state.owned.values().map(|partition| partition.partition_state.clone()).collect())
     }
 
     /// Number of owned partitions.
@@ -201,24 +209,26 @@ impl<H: Handlers> Assignment<H> {
     }
 
     /// Updates the fetch state of an owned partition from the client's statistics.
-    pub(super) fn fetched(&self, topic: &str, partition: i32, state: FetchState) {
-        let book = self.with(|owned| Some(owned.owned.get(&(topic.to_owned(), partition))?.book.clone()));
+    pub(super) fn update_fetch_state(&self, topic: &str, partition: i32, state: FetchState) {
+        let book = self.with(|owned| Some(owned.owned.get(&(topic.to_owned(), partition))?.partition_state.clone()));
         if let Some(book) = book {
-            book.fetched(state);
+            book.update_fetch_state(state);
         }
     }
 
     /// The next offset to commit of an owned partition, for the lag. None if the partition is not owned; Some(None)
     /// until a record has been read.
     pub(super) fn position(&self, topic: &str, partition: i32) -> Option<Option<i64>> {
-        self.with(|state| Some(state.owned.get(&(topic.to_owned(), partition))?.book.safe_offset()))
+        self.with(|state| Some(state.owned.get(&(topic.to_owned(), partition))?.partition_state.safe_offset()))
     }
 
-    fn take(&self, partitions: &TopicPartitionList) -> Vec<Owned> {
-        let taken: Vec<Owned> =
+    fn remove_partitions(&self, partitions: &TopicPartitionList) -> Vec<OwnedPartition> {
+        let taken: Vec<OwnedPartition> =
             self.with(|state| keys(partitions).filter_map(|key| state.owned.remove(&key)).collect());
         // The new owner reports the lag from now on.
-        taken.iter().for_each(|partition| lag(&partition.book.topic, partition.book.partition).set(0.0));
+        taken
+            .iter()
+            .for_each(|partition| lag(&partition.partition_state.topic, partition.partition_state.partition).set(0.0));
         taken
     }
 
@@ -227,7 +237,7 @@ impl<H: Handlers> Assignment<H> {
     }
 }
 
-fn keys(partitions: &TopicPartitionList) -> impl Iterator<Item = Key> {
+fn keys(partitions: &TopicPartitionList) -> impl Iterator<Item = PartitionKey> {
     let elements = partitions.elements().into_iter();
     elements.map(|element| (element.topic().to_owned(), element.partition()))
 }
@@ -238,17 +248,17 @@ pub(super) fn lag(topic: &str, partition: i32) -> metrics::Gauge {
 }
 
 /// Stops reading, and waits until open records have settled or the deadline has passed.
-async fn drain(partitions: &[Owned], deadline: Instant) {
+async fn drain(partitions: &[OwnedPartition], deadline: Instant) {
     partitions.iter().for_each(|partition| {
-        partition.book.drain();
+        partition.partition_state.start_draining();
         partition.stop.cancel();
     });
-    for Owned { book, task, tracker, .. } in partitions {
+    for OwnedPartition { partition_state: book, task, tracker, .. } in partitions {
         if timeout_at(deadline, tracker.wait()).await.is_err() {
             // The task still waits for room downstream. Its record was not processed and is read again.
             task.abort();
             tracker.wait().await;
         }
-        let _ = timeout_at(deadline, book.drained()).await;
+        let _ = timeout_at(deadline, book.wait_until_drained()).await;
     }
 }

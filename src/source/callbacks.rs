@@ -17,26 +17,26 @@ use tracing::{debug, error, warn};
 use super::assignment::{Assignment, lag};
 use super::commits::Commits;
 use super::fetched::FetchState;
-use super::read_error::keep_reason;
+use super::read_error::store_last_reason;
 use super::recreated::{self, RecreatedPartitions};
-use super::reread::of_no_member;
-use super::resumption::{Resumption, resumption, take_over};
-use super::{Config, Handlers};
+use super::reread::non_member_settings;
+use super::resumption::{Resumption, fetch_resumption, take_over_offsets};
+use super::{Config, HandlerFactory};
 use crate::kafka::errors;
 use crate::telemetry::RepeatFilter;
 
 /// How long the thread that serves Kafka's callbacks sleeps in one call.
-const POLL: Duration = Duration::from_millis(100);
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A fatal error: Kafka has shut this member out of its group, and its client has stopped.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("Kafka's client failed permanently: {reason}{}", mend(*.code))]
-pub struct Fatal {
+#[error("Kafka's client failed permanently: {reason}{}", fix_hint(*.code))]
+pub struct FatalError {
     code: RDKafkaErrorCode,
     reason: String,
 }
 
-fn mend(code: RDKafkaErrorCode) -> &'static str {
+fn fix_hint(code: RDKafkaErrorCode) -> &'static str {
     match code {
         RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId => {
             // Kafka was unreachable: a client that rejoins after its session has ended may be shut out because of its
@@ -52,20 +52,20 @@ fn mend(code: RDKafkaErrorCode) -> &'static str {
 }
 
 /// The client's callbacks: rebalances, statistics and errors.
-pub(super) struct Context<H: Handlers> {
+pub(super) struct Context<H: HandlerFactory> {
     pub(super) name: &'static str,
     pub(super) assignment: Assignment<H>,
     pub(super) commits: Commits,
     recreated_partitions: RecreatedPartitions,
     /// Settings of a client of the group that read these topics before.
-    former: Option<ClientConfig>,
+    former_group_settings: Option<ClientConfig>,
     pub(super) consumer: OnceLock<Weak<BaseConsumer<Context<H>>>>,
     pub(super) assigned: Notify,
-    pub(super) fatal: watch::Sender<Option<Fatal>>,
-    repeats: RepeatFilter,
+    pub(super) fatal: watch::Sender<Option<FatalError>>,
+    repeat_filter: RepeatFilter,
 }
 
-impl<H: Handlers> Context<H> {
+impl<H: HandlerFactory> Context<H> {
     /// `client` has the settings of the group member.
     pub(super) fn new(config: &Config, client: &ClientConfig, assignment: Assignment<H>) -> Self {
         Self {
@@ -73,23 +73,23 @@ impl<H: Handlers> Context<H> {
             assignment,
             commits: Commits::default(),
             recreated_partitions: RecreatedPartitions::new(client),
-            former: config.former_group.as_ref().map(|group| of_former_group(client, group)),
+            former_group_settings: config.former_group.as_ref().map(|group| former_group_settings(client, group)),
             consumer: OnceLock::new(),
             assigned: Notify::new(),
             fatal: watch::Sender::new(None),
-            repeats: RepeatFilter::default(),
+            repeat_filter: RepeatFilter::default(),
         }
     }
 
     /// The group's committed offsets and metadata of assigned partitions. If a partition's log was recreated, both
     /// are dropped and the partition is read from its start.
     fn resumption(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) -> Resumption {
-        let mut resumption = resumption(consumer, assigned);
-        if let Some(former) = &self.former {
-            take_over(former, &mut resumption, assigned);
+        let mut resumption = fetch_resumption(consumer, assigned);
+        if let Some(former) = &self.former_group_settings {
+            take_over_offsets(former, &mut resumption, assigned);
         }
-        for key in self.recreated_partitions.among(resumption.logs()) {
-            resumption.forget(&key);
+        for key in self.recreated_partitions.find_recreated(resumption.logs()) {
+            resumption.remove(&key);
             let (topic, partition) = (key.0.as_str(), key.1);
             let start = |mut element: TopicPartitionListElem<'_>| element.set_offset(Offset::Beginning);
             match assigned.find_partition(topic, partition).map(start) {
@@ -104,17 +104,17 @@ impl<H: Handlers> Context<H> {
     }
 }
 
-impl<H: Handlers> ClientContext for Context<H> {
+impl<H: HandlerFactory> ClientContext for Context<H> {
     fn stats(&self, statistics: Statistics) {
         for (topic, stats) in statistics.topics {
             for (number, partition) in stats.partitions {
                 let state = FetchState {
-                    next: partition.next_offset,
+                    next_offset: partition.next_offset,
                     log_start: partition.lo_offset,
                     at_us: statistics.ts,
-                    is_read_out: partition.fetch_state == "active" && partition.fetchq_cnt == 0,
+                    is_queue_empty: partition.fetch_state == "active" && partition.fetchq_cnt == 0,
                 };
-                self.assignment.fetched(&topic, number, state);
+                self.assignment.update_fetch_state(&topic, number, state);
                 let Some(position) = self.assignment.position(&topic, number) else { continue };
                 let committed = position.unwrap_or(partition.committed_offset);
                 if committed >= 0 && partition.ls_offset >= 0 {
@@ -122,7 +122,7 @@ impl<H: Handlers> ClientContext for Context<H> {
                 }
             }
         }
-        let books = self.assignment.books();
+        let books = self.assignment.partition_states();
         let open: usize = books.iter().map(|book| book.open_records()).sum();
         let uncommitted: u64 = books.iter().map(|book| book.uncommitted()).sum();
         metrics::gauge!("outhook_open_records", "of" => self.name).set(open as f64);
@@ -130,21 +130,21 @@ impl<H: Handlers> ClientContext for Context<H> {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        keep_reason(reason);
+        store_last_reason(reason);
         // The poll returns a fatal error too, and logs it there.
         let code = error.rdkafka_error_code();
         if code == Some(RDKafkaErrorCode::Fatal) {
             return;
         }
         // While brokers are unreachable there are tens of errors per second.
-        if let Some(more) = self.repeats.due(reason, Instant::now()) {
-            let reason = errors::told_as(code, reason);
+        if let Some(more) = self.repeat_filter.due(reason, Instant::now()) {
+            let reason = errors::error_text_for(code, reason);
             warn!(%error, reason, more, "Kafka's client reports an error and retries");
         }
     }
 }
 
-impl<H: Handlers> ConsumerContext for Context<H> {
+impl<H: HandlerFactory> ConsumerContext for Context<H> {
     fn pre_rebalance(&self, base: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(partitions) => {
@@ -154,19 +154,19 @@ impl<H: Handlers> ConsumerContext for Context<H> {
                 }
             }
             Rebalance::Revoke(partitions) if base.assignment_lost() => {
-                self.assignment.lose(partitions);
+                self.assignment.drop_lost(partitions);
                 // Wait for a commit under way: sent later, in a new generation, it could move back a partition that
                 // another member owns.
-                drop(self.commits.turn());
+                drop(self.commits.acquire_permit());
             }
             Rebalance::Revoke(partitions) => {
                 let books = self.assignment.drain(partitions);
-                let turn = self.commits.turn();
+                let turn = self.commits.acquire_permit();
                 if let Err(error) = turn.commit(base, &books) {
                     warn!(%error, "the commit of revoked partitions failed: some of their records are read again");
                 }
                 // Still with the commit permit: the next commit must not include partitions that others own by then.
-                self.assignment.strike_off(partitions);
+                self.assignment.remove_revoked(partitions);
             }
             Rebalance::Error(error) => warn!(%error, "a rebalance failed; the client retries"),
         }
@@ -181,16 +181,16 @@ impl<H: Handlers> ConsumerContext for Context<H> {
 }
 
 /// Serves rebalances, commit results and statistics. Records go to the queues of their partitions instead.
-pub(super) fn serve_callbacks<H: Handlers>(
+pub(super) fn serve_callbacks<H: HandlerFactory>(
     consumer: Arc<BaseConsumer<Context<H>>>,
     stopping: Arc<AtomicBool>,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("kafka-callbacks".into()).spawn(move || {
         while !stopping.load(Ordering::Acquire) {
-            match consumer.poll(POLL) {
+            match consumer.poll(POLL_TIMEOUT) {
                 None => {}
                 Some(Err(error)) if consumer.client().fatal_error().is_some() => {
-                    let fatal = consumer.client().fatal_error().map(|(code, reason)| Fatal { code, reason });
+                    let fatal = consumer.client().fatal_error().map(|(code, reason)| FatalError { code, reason });
                     error!(%error, "Kafka's client failed permanently");
                     consumer.context().fatal.send_replace(fatal);
                     return;
@@ -205,8 +205,8 @@ pub(super) fn serve_callbacks<H: Handlers>(
 }
 
 /// Settings of a client that fetches the committed offsets of another group. It does not join the group.
-fn of_former_group(client: &ClientConfig, group: &str) -> ClientConfig {
-    let mut former = of_no_member(client);
+fn former_group_settings(client: &ClientConfig, group: &str) -> ClientConfig {
+    let mut former = non_member_settings(client);
     former.set("group.id", group);
     former
 }

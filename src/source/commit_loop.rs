@@ -10,27 +10,27 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use super::Handlers;
+use super::HandlerFactory;
 use super::callbacks::Context;
-use super::commits::is_of_a_topic;
-use super::resumption::PAUSE;
+use super::commits::is_topic_error;
+use super::resumption::RETRY_DELAY;
 use crate::kafka::errors;
 
 /// How long the last commit is retried.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a commit may take before that is logged.
-const SLOW: Duration = Duration::from_secs(3);
+const SLOW_COMMIT_THRESHOLD: Duration = Duration::from_secs(3);
 
 /// How many commits in a row must fail before that is logged: a few fail in a rebalance.
-const FAILED_OFTEN: u32 = 10;
+const FAILURES_BEFORE_LOG: u32 = 10;
 /// Max failed commits in a minute, because each is followed by a pause. After this number it is logged again.
-const FAILED_IN_A_MINUTE: u32 = 600;
+const FAILURES_BETWEEN_LOGS: u32 = 600;
 
 /// Commits settled offsets periodically, and immediately when `commit_now` is notified. Each commit is awaited:
 /// librdkafka reports the result only to a caller that waits (rdkafka sets no `offset_commit_cb`). Otherwise a commit
 /// that failed in a rebalance would not be retried if nothing more settles.
-pub(super) async fn commit_settled<H: Handlers>(
+pub(super) async fn commit_settled<H: HandlerFactory>(
     consumer: Arc<BaseConsumer<Context<H>>>,
     every: Duration,
     commit_now: Arc<Notify>,
@@ -49,10 +49,10 @@ pub(super) async fn commit_settled<H: Handlers>(
         let committing = consumer.clone();
         let mut commit = tokio::task::spawn_blocking(move || {
             let context = committing.context();
-            let turn = context.commits.turn();
-            turn.commit(&*committing, &context.assignment.books())
+            let turn = context.commits.acquire_permit();
+            turn.commit(&*committing, &context.assignment.partition_states())
         });
-        let committed = match timeout(SLOW, &mut commit).await {
+        let committed = match timeout(SLOW_COMMIT_THRESHOLD, &mut commit).await {
             Ok(committed) => committed,
             Err(_) => {
                 let of = consumer.context().name;
@@ -65,12 +65,12 @@ pub(super) async fn commit_settled<H: Handlers>(
             Ok(Err(error)) => {
                 failed += 1;
                 debug!(%error, "a commit failed; the next commit includes its offsets");
-                if failed % FAILED_IN_A_MINUTE == FAILED_OFTEN {
+                if failed % FAILURES_BETWEEN_LOGS == FAILURES_BEFORE_LOG {
                     let of = consumer.context().name;
-                    let error = errors::told(&error);
+                    let error = errors::error_text(&error);
                     warn!(of, failed, error, "commits fail: partitions pause once kafka.max_uncommitted is reached");
                 }
-                tick.reset_after(every.min(PAUSE));
+                tick.reset_after(every.min(RETRY_DELAY));
             }
             Err(error) => error!(%error, "the task of a commit ended early"),
         }
@@ -80,17 +80,17 @@ pub(super) async fn commit_settled<H: Handlers>(
 /// Commits all owned partitions before the member leaves the group. The group may be rebalancing, because another
 /// member has just left, or its coordinator may be moving: both pass while the callbacks are still served. The
 /// partition states record whether the commit succeeded.
-pub(super) fn commit_last<H: Handlers>(consumer: &BaseConsumer<Context<H>>) {
-    let deadline = Instant::now() + PATIENCE;
+pub(super) fn commit_last<H: HandlerFactory>(consumer: &BaseConsumer<Context<H>>) {
+    let deadline = Instant::now() + LEAVE_TIMEOUT;
     let context = consumer.context();
     loop {
-        let turn = context.commits.turn();
-        let Err(error) = turn.commit(consumer, &context.assignment.books()) else { return };
+        let turn = context.commits.acquire_permit();
+        let Err(error) = turn.commit(consumer, &context.assignment.partition_states()) else { return };
         drop(turn);
         // A retry can't help if a topic is refused.
-        if is_of_a_topic(&error) || Instant::now() > deadline {
+        if is_topic_error(&error) || Instant::now() > deadline {
             return warn!(%error, "the last commit failed");
         }
-        thread::sleep(PAUSE);
+        thread::sleep(RETRY_DELAY);
     }
 }

@@ -14,14 +14,14 @@ use super::partition::{Commit, PartitionState};
 /// Max partitions in one commit. A broker keeps all offsets of a commit in one batch of `__consumer_offsets`, which
 /// has 1 MiB by default, and refuses the whole commit if they do not fit. This number of partitions fits with the
 /// largest completion maps.
-const PARTITIONS_IN_A_COMMIT: usize = 100;
+const MAX_PARTITIONS_PER_COMMIT: usize = 100;
 
 /// Serializes the commits: one at a time.
 #[derive(Default)]
 pub(super) struct Commits {
-    committing: Mutex<()>,
+    commit_lock: Mutex<()>,
     /// The broker refuses metadata of this size, so commits have none.
-    without_notes: AtomicBool,
+    metadata_rejected: AtomicBool,
 }
 
 /// The right to commit. It is held from the choice of offsets to the end of the commit, and until revoked partitions
@@ -29,16 +29,16 @@ pub(super) struct Commits {
 /// back.
 pub(super) struct CommitPermit<'a> {
     commits: &'a Commits,
-    _committing: MutexGuard<'a, ()>,
+    _guard: MutexGuard<'a, ()>,
 }
 
 /// A due commit of a partition.
-type Due<'a> = (&'a Arc<PartitionState>, Commit);
+type DueCommit<'a> = (&'a Arc<PartitionState>, Commit);
 
 impl Commits {
     /// Waits until no commit is under way, and returns the right to commit.
-    pub(super) fn turn(&self) -> CommitPermit<'_> {
-        CommitPermit { commits: self, _committing: self.committing.lock() }
+    pub(super) fn acquire_permit(&self) -> CommitPermit<'_> {
+        CommitPermit { commits: self, _guard: self.commit_lock.lock() }
     }
 }
 
@@ -51,24 +51,24 @@ impl CommitPermit<'_> {
     ) -> KafkaResult<()> {
         let mut due: Vec<_> = books.iter().filter_map(|book| Some((book, book.due()?))).collect();
         due.sort_by(|(one, _), (other, _)| one.topic.cmp(&other.topic));
-        let results = due.chunks(PARTITIONS_IN_A_COMMIT).map(|some| self.commit_together(consumer, some));
+        let results = due.chunks(MAX_PARTITIONS_PER_COMMIT).map(|some| self.commit_batch(consumer, some));
         // Each is tried, even if the one before failed.
         results.fold(Ok(()), Result::and)
     }
 
-    fn commit_together<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, due: &[Due<'_>]) -> KafkaResult<()> {
-        let result = self.commit_with_notes(consumer, due);
-        if let Some(error) = result.as_ref().err().filter(|error| is_of_a_topic(error)) {
+    fn commit_batch<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, due: &[DueCommit<'_>]) -> KafkaResult<()> {
+        let result = self.commit_with_metadata(consumer, due);
+        if let Some(error) = result.as_ref().err().filter(|error| is_topic_error(error)) {
             let mut topics = due.chunk_by(|(one, _), (other, _)| one.topic == other.topic);
             if topics.clone().count() > 1 {
                 // The broker may have accepted the others. Their partitions must not wait for a topic that is always
                 // refused.
-                return topics.map(|one| self.commit_together(consumer, one)).fold(Ok(()), Result::and);
+                return topics.map(|one| self.commit_batch(consumer, one)).fold(Ok(()), Result::and);
             }
             debug!(topic = topics.next().map(|one| &*one[0].0.topic), %error, "commits of a topic are refused");
         }
         if result.is_ok() {
-            due.iter().for_each(|(book, commit)| book.committed(commit.clone()));
+            due.iter().for_each(|(book, commit)| book.mark_committed(commit.clone()));
         }
         let word = if result.is_ok() { "ok" } else { "failed" };
         metrics::counter!("outhook_commits_total", "result" => word).increment(1);
@@ -76,8 +76,12 @@ impl CommitPermit<'_> {
     }
 
     /// Commits with metadata, as long as the broker accepts it.
-    fn commit_with_notes<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, due: &[Due<'_>]) -> KafkaResult<()> {
-        let without_notes = &self.commits.without_notes;
+    fn commit_with_metadata<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        due: &[DueCommit<'_>],
+    ) -> KafkaResult<()> {
+        let without_notes = &self.commits.metadata_rejected;
         let result = send(consumer, due, !without_notes.load(Ordering::Relaxed));
         let code = result.as_ref().err().and_then(|error| error.rdkafka_error_code());
         if code != Some(RDKafkaErrorCode::OffsetMetadataTooLarge) {
@@ -93,18 +97,18 @@ impl CommitPermit<'_> {
 }
 
 /// Whether a broker reports this error for some topics of a commit, and may have accepted the others.
-pub(super) fn is_of_a_topic(error: &KafkaError) -> bool {
+pub(super) fn is_topic_error(error: &KafkaError) -> bool {
     let code = error.rdkafka_error_code();
     matches!(code, Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::UnknownTopicOrPartition))
 }
 
-fn send<C: ConsumerContext>(consumer: &BaseConsumer<C>, due: &[Due<'_>], with_notes: bool) -> KafkaResult<()> {
+fn send<C: ConsumerContext>(consumer: &BaseConsumer<C>, due: &[DueCommit<'_>], with_notes: bool) -> KafkaResult<()> {
     let mut offsets = TopicPartitionList::with_capacity(due.len());
     for (book, commit) in due {
         let mut element = offsets.add_partition(&book.topic, book.partition);
         element.set_offset(Offset::Offset(commit.offset))?;
-        if with_notes && !commit.note.is_empty() {
-            element.set_metadata(&commit.note);
+        if with_notes && !commit.metadata.is_empty() {
+            element.set_metadata(&commit.metadata);
         }
     }
     consumer.commit(&offsets, CommitMode::Sync)

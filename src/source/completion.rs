@@ -16,18 +16,18 @@ const MAX_BYTES: usize = 4096;
 
 /// The digit is the version. A change of a map's format or meaning needs a new version.
 const PREFIX: &str = "outhook2:";
-const EARLIER: &str = "outhook1:";
+const PREFIX_V1: &str = "outhook1:";
 /// The end mark. Without it a truncated text would be read as a shorter map.
-const END: char = '.';
+const END_MARK: char = '.';
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const DIGIT_BITS: u32 = 5;
 /// A digit of at least this value is not its number's last digit.
-const GOES_ON: u64 = 1 << DIGIT_BITS;
+const CONTINUATION_BIT: u64 = 1 << DIGIT_BITS;
 
 /// Identifies a record of a log. At the same offset another log has no record, or one with another timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
+pub struct RecordFingerprint {
     pub offset: i64,
     /// Kafka's timestamp, milliseconds since 1970.
     pub timestamp: i64,
@@ -37,17 +37,17 @@ pub struct Mark {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitMetadata {
     /// A record of the log, usually the last one before the committed offset.
-    pub log: Mark,
-    pub completion: Option<Completion>,
+    pub log_record: RecordFingerprint,
+    pub completion_map: Option<CompletionMap>,
 }
 
 /// The completion map: offsets that have settled beyond the first unsettled record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Completion {
+pub struct CompletionMap {
     /// The record that holds the prefix back. The next owner of the partition reads it first.
-    head: Mark,
+    head: RecordFingerprint,
     /// The latest timestamp that a record of the map can have.
-    newest: i64,
+    newest_timestamp: i64,
     /// Settled offsets, as ordered ranges that do not touch. A range also contains offsets without a record.
     settled: VecDeque<Range<i64>>,
 }
@@ -57,15 +57,15 @@ impl CommitMetadata {
     /// `head`. Without ranges there is no map. Ranges that do not fit are dropped, the highest offsets first.
     pub fn encode(
         cluster: &str,
-        log: Mark,
-        head: Mark,
+        log: RecordFingerprint,
+        head: RecordFingerprint,
         newest: i64,
         settled: impl Iterator<Item = Range<i64>>,
     ) -> String {
         let mut text = format!("{PREFIX}{cluster}:");
-        push_mark(&mut text, log);
+        push_fingerprint(&mut text, log);
         let without_map = text.len();
-        push_mark(&mut text, head);
+        push_fingerprint(&mut text, head);
         push_number(&mut text, newest.cast_unsigned());
         let empty = text.len();
         let mut behind = head.offset + 1;
@@ -73,7 +73,7 @@ impl CommitMetadata {
             let fits = text.len();
             push_number(&mut text, (range.start - behind).cast_unsigned());
             push_number(&mut text, (range.end - range.start).cast_unsigned());
-            if text.len() + END.len_utf8() > MAX_BYTES {
+            if text.len() + END_MARK.len_utf8() > MAX_BYTES {
                 text.truncate(fits);
                 break;
             }
@@ -82,7 +82,7 @@ impl CommitMetadata {
         if text.len() == empty {
             text.truncate(without_map);
         }
-        text.push(END);
+        text.push(END_MARK);
         text
     }
 
@@ -91,15 +91,15 @@ impl CommitMetadata {
         let text = Some(text).filter(|text| text.len() <= MAX_BYTES)?;
         let (is_earlier, rest) = match text.strip_prefix(PREFIX) {
             Some(rest) => (false, rest),
-            None => (true, text.strip_prefix(EARLIER)?),
+            None => (true, text.strip_prefix(PREFIX_V1)?),
         };
-        let numbers = rest.strip_prefix(cluster)?.strip_prefix(':')?.strip_suffix(END)?;
+        let numbers = rest.strip_prefix(cluster)?.strip_prefix(':')?.strip_suffix(END_MARK)?;
         let mut digits = numbers.as_bytes();
-        let log = take_mark(&mut digits)?;
+        let log = take_fingerprint(&mut digits)?;
         if !is_earlier && digits.is_empty() {
-            return Some(Self { log, completion: None });
+            return Some(Self { log_record: log, completion_map: None });
         }
-        let head = if is_earlier { log } else { take_mark(&mut digits)? };
+        let head = if is_earlier { log } else { take_fingerprint(&mut digits)? };
         let newest = take_number(&mut digits)?.cast_signed();
         let mut settled = VecDeque::new();
         let mut behind = head.offset.checked_add(1)?;
@@ -109,25 +109,25 @@ impl CommitMetadata {
             settled.push_back(start..end);
             behind = end;
         }
-        Some(Self { log, completion: Some(Completion { head, newest, settled }) })
+        Some(Self { log_record: log, completion_map: Some(CompletionMap { head, newest_timestamp: newest, settled }) })
     }
 }
 
-impl Completion {
+impl CompletionMap {
     /// Whether this map is of the log in which `first` is the first record at or after the committed offset.
-    pub fn begins_with(&self, first: Mark) -> bool {
+    pub fn starts_at(&self, first: RecordFingerprint) -> bool {
         self.head == first
     }
 
     /// Whether a record has settled. Must be called in the order of offsets, because earlier offsets are forgotten.
     /// The whole map is cleared if the record is newer than the map: then the log was truncated and its offsets were
     /// reused.
-    pub fn has(&mut self, record: Mark) -> bool {
+    pub fn take_settled(&mut self, record: RecordFingerprint) -> bool {
         while self.settled.front().is_some_and(|range| range.end <= record.offset) {
             self.settled.pop_front();
         }
         let Some(range) = self.settled.front_mut().filter(|range| range.contains(&record.offset)) else { return false };
-        if record.timestamp > self.newest {
+        if record.timestamp > self.newest_timestamp {
             self.settled.clear();
             return false;
         }
@@ -142,24 +142,24 @@ impl Completion {
 
     /// The latest timestamp that a record of the map can have.
     pub fn newest(&self) -> i64 {
-        self.newest
+        self.newest_timestamp
     }
 }
 
-fn push_mark(text: &mut String, mark: Mark) {
+fn push_fingerprint(text: &mut String, mark: RecordFingerprint) {
     push_number(text, mark.offset.cast_unsigned());
     push_number(text, mark.timestamp.cast_unsigned());
 }
 
-fn take_mark(digits: &mut &[u8]) -> Option<Mark> {
+fn take_fingerprint(digits: &mut &[u8]) -> Option<RecordFingerprint> {
     let offset = i64::try_from(take_number(digits)?).ok()?;
-    Some(Mark { offset, timestamp: take_number(digits)?.cast_signed() })
+    Some(RecordFingerprint { offset, timestamp: take_number(digits)?.cast_signed() })
 }
 
 fn push_number(text: &mut String, mut number: u64) {
     loop {
         let rest = number >> DIGIT_BITS;
-        let digit = number % GOES_ON + if rest > 0 { GOES_ON } else { 0 };
+        let digit = number % CONTINUATION_BIT + if rest > 0 { CONTINUATION_BIT } else { 0 };
         text.push(char::from(DIGITS[digit as usize]));
         if rest == 0 {
             return;
@@ -174,12 +174,12 @@ fn take_number(digits: &mut &[u8]) -> Option<u64> {
         let (first, rest) = digits.split_first()?;
         let digit = DIGITS.iter().position(|digit| digit == first)? as u64;
         *digits = rest;
-        let bits = digit % GOES_ON;
+        let bits = digit % CONTINUATION_BIT;
         if bits << shift >> shift != bits {
             return None;
         }
         number |= bits << shift;
-        if digit < GOES_ON {
+        if digit < CONTINUATION_BIT {
             return Some(number);
         }
     }

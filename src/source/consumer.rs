@@ -11,18 +11,18 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::error;
 
 use super::assignment::Assignment;
-use super::callbacks::{Context, Fatal, serve_callbacks};
-use super::commit_loop::{PATIENCE, commit_last, commit_settled};
+use super::callbacks::{Context, FatalError, serve_callbacks};
+use super::commit_loop::{LEAVE_TIMEOUT, commit_last, commit_settled};
 use super::partition::PartitionState;
 use super::probe;
 use super::recreated::RecreatedPartitions;
 use super::reread::Rereader;
-use super::{Config, Handlers, Subscription};
+use super::{Config, HandlerFactory, Subscription};
 use crate::kafka::{ClientConfig, KafkaError};
 use crate::receipt::Budget;
 
 /// The settings of all clients that a source with this configuration uses. The group member's settings come first.
-pub fn clients(config: &Config) -> Vec<ClientConfig> {
+pub fn client_configs(config: &Config) -> Vec<ClientConfig> {
     let member = member(config);
     let of_no_member = [
         RecreatedPartitions::settings(&member),
@@ -39,21 +39,21 @@ fn member(config: &Config) -> ClientConfig {
 }
 
 /// The consumer group member of this instance.
-pub struct Source<H: Handlers> {
+pub struct Source<H: HandlerFactory> {
     consumer: Arc<BaseConsumer<Context<H>>>,
     stopping: Arc<AtomicBool>,
-    callbacks: thread::JoinHandle<()>,
+    callback_thread: thread::JoinHandle<()>,
     stop_commits: DropGuard,
-    commits: JoinHandle<()>,
+    commit_task: JoinHandle<()>,
 }
 
 /// How a member left its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Left {
+pub struct LeaveResult {
     /// Number of records read but not settled. They are read again.
     pub unsettled: usize,
     /// Whether everything settled is committed. Records that are not committed are read again.
-    pub committed: bool,
+    pub all_committed: bool,
 }
 
 /// Why a source can't start.
@@ -67,7 +67,7 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
-impl<H: Handlers> Source<H> {
+impl<H: HandlerFactory> Source<H> {
     /// Joins the group and starts reading the assigned partitions. Must be called within a tokio runtime.
     ///
     /// # Errors
@@ -90,11 +90,11 @@ impl<H: Handlers> Source<H> {
         let stopped = CancellationToken::new();
         let stop_commits = stopped.clone().drop_guard();
         let commits = tokio::spawn(commit_settled(consumer.clone(), config.commit_interval, commit_now, stopped));
-        Ok(Self { consumer, stopping, callbacks, stop_commits, commits })
+        Ok(Self { consumer, stopping, callback_thread: callbacks, stop_commits, commit_task: commits })
     }
 
     /// Returns once the group has assigned partitions to this instance, even if none.
-    pub async fn assigned(&self) {
+    pub async fn wait_until_assigned(&self) {
         self.consumer.context().assigned.notified().await;
     }
 
@@ -104,28 +104,28 @@ impl<H: Handlers> Source<H> {
     }
 
     /// Returns when Kafka has shut this member out permanently.
-    pub async fn failed(&self) -> Fatal {
+    pub async fn wait_for_failure(&self) -> FatalError {
         let mut fatal = self.consumer.context().fatal.subscribe();
         let fatal = fatal.wait_for(Option::is_some).await.expect("the sender lives as long as the consumer");
         fatal.clone().expect("waited for")
     }
 
     /// Stops reading and waits until open records have settled, at most until the drain deadline.
-    pub async fn drain(&self) -> Drained {
-        Drained(self.consumer.context().assignment.drain_all().await)
+    pub async fn drain(&self) -> DrainedPartitions {
+        DrainedPartitions(self.consumer.context().assignment.drain_all().await)
     }
 
     /// Commits settled offsets and leaves the group. Each takes at most [`PATIENCE`]: without a coordinator both
     /// would wait for the session timeout, and would delay the stop.
-    pub async fn leave(self, drained: Drained) -> Left {
-        let Self { consumer, stopping, callbacks, stop_commits, commits } = self;
+    pub async fn leave(self, drained: DrainedPartitions) -> LeaveResult {
+        let Self { consumer, stopping, callback_thread: callbacks, stop_commits, commit_task: commits } = self;
         drop(stop_commits);
         let last = consumer.clone();
         let committing = async {
             let _ = commits.await;
             let _ = tokio::task::spawn_blocking(move || commit_last(&last)).await;
         };
-        let in_time = tokio::time::timeout(PATIENCE, committing).await;
+        let in_time = tokio::time::timeout(LEAVE_TIMEOUT, committing).await;
         let leaving = tokio::task::spawn_blocking(move || {
             stopping.store(true, Ordering::Release);
             if callbacks.join().is_err() {
@@ -134,19 +134,22 @@ impl<H: Handlers> Source<H> {
             // This is the last handle. Dropping it leaves the group.
             drop(consumer);
         });
-        if in_time.is_err() || tokio::time::timeout(PATIENCE, leaving).await.is_err() {
+        if in_time.is_err() || tokio::time::timeout(LEAVE_TIMEOUT, leaving).await.is_err() {
             error!("leaving the group took too long; the group removes this member after its session timeout");
         }
-        Left { unsettled: drained.left(), committed: drained.0.iter().all(|book| book.due().is_none()) }
+        LeaveResult {
+            unsettled: drained.unsettled_count(),
+            all_committed: drained.0.iter().all(|book| book.due().is_none()),
+        }
     }
 }
 
 /// The partitions that a stop has drained.
-pub struct Drained(Vec<Arc<PartitionState>>);
+pub struct DrainedPartitions(Vec<Arc<PartitionState>>);
 
-impl Drained {
+impl DrainedPartitions {
     /// Number of records read but not settled.
-    pub fn left(&self) -> usize {
+    pub fn unsettled_count(&self) -> usize {
         self.0.iter().map(|book| book.unsettled()).sum()
     }
 }

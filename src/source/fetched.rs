@@ -8,55 +8,55 @@ use super::gaps::LogStart;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FetchState {
     /// The offset that the client fetches next.
-    pub next: i64,
+    pub next_offset: i64,
     /// Where the log begins.
     pub log_start: i64,
     /// The time by the client's clock, in microseconds.
     pub at_us: i64,
     /// The partition is being fetched, and all fetched records are read.
-    pub is_read_out: bool,
+    pub is_queue_empty: bool,
 }
 
 /// How long the client must have fetched the same offset before it is used. Statistics may be older than a seek, a
 /// pause or another assignment, but by a second at most.
-const STEADY_US: i64 = 3_000_000;
+const MIN_STABLE_US: i64 = 3_000_000;
 
 /// How far Kafka's client has fetched a partition.
 #[derive(Debug, Default)]
-pub(super) struct Fetched {
+pub(super) struct FetchProgress {
     /// The next offset to fetch while all fetched records are read, and since when.
-    steady: Option<(i64, i64)>,
+    stable_offset: Option<(i64, i64)>,
     /// This offset, once it is steady for long enough. Records that a rebalance removes from the client's queue are
     /// not before it.
-    passed: Option<i64>,
+    passed_offset: Option<i64>,
     /// The number of statistics so far, and where the log begins.
-    statistics: u64,
+    statistics_count: u64,
     log_start: i64,
 }
 
-impl Fetched {
+impl FetchProgress {
     /// Updates the state from the latest statistics.
-    pub(super) fn learn(&mut self, state: FetchState) {
-        let FetchState { next, log_start, at_us, is_read_out } = state;
-        let since = self.steady.filter(|(offset, _)| *offset == next).map_or(at_us, |(_, since)| since);
-        self.steady = (is_read_out && next >= 0).then_some((next, since));
-        self.passed = self.steady.filter(|_| at_us - since >= STEADY_US).map(|(offset, _)| offset);
-        self.statistics += 1;
+    pub(super) fn update(&mut self, state: FetchState) {
+        let FetchState { next_offset: next, log_start, at_us, is_queue_empty: is_read_out } = state;
+        let since = self.stable_offset.filter(|(offset, _)| *offset == next).map_or(at_us, |(_, since)| since);
+        self.stable_offset = (is_read_out && next >= 0).then_some((next, since));
+        self.passed_offset = self.stable_offset.filter(|_| at_us - since >= MIN_STABLE_US).map(|(offset, _)| offset);
+        self.statistics_count += 1;
         self.log_start = log_start;
     }
 
     /// Resets the state, because reading continues at another offset.
-    pub(super) fn forget(&mut self) {
-        (self.steady, self.passed) = (None, None);
+    pub(super) fn reset(&mut self) {
+        (self.stable_offset, self.passed_offset) = (None, None);
     }
 
     /// The offset before which no record is left to read, once it is known. The caller must have handled all records.
-    pub(super) fn take_passed(&mut self) -> Option<i64> {
-        self.passed.take()
+    pub(super) fn take_passed_offset(&mut self) -> Option<i64> {
+        self.passed_offset.take()
     }
 
     pub(super) fn log_start(&self) -> LogStart {
-        LogStart { statistics: self.statistics, offset: self.log_start }
+        LogStart { statistics_number: self.statistics_count, offset: self.log_start }
     }
 }
 
@@ -65,15 +65,15 @@ mod tests {
     use super::*;
 
     fn state(next: i64, seconds: i64, is_read_out: bool) -> FetchState {
-        FetchState { next, log_start: 0, at_us: seconds * 1_000_000, is_read_out }
+        FetchState { next_offset: next, log_start: 0, at_us: seconds * 1_000_000, is_queue_empty: is_read_out }
     }
 
     /// The passed offset after each of these statistics.
     fn passed<const N: usize>(states: [FetchState; N]) -> [Option<i64>; N] {
-        let mut fetched = Fetched::default();
+        let mut fetched = FetchProgress::default();
         states.map(|state| {
-            fetched.learn(state);
-            fetched.passed
+            fetched.update(state);
+            fetched.passed_offset
         })
     }
 
@@ -86,10 +86,10 @@ mod tests {
         // Statistics that are served in a burst, or very often.
         assert_eq!(passed([state(7, 0, true), state(7, 1, true), state(7, 2, true)]), [None, None, None]);
         assert_eq!(passed([state(-1001, 0, true), state(-1001, 9, true)]), [None, None]);
-        let mut fetched = Fetched::default();
-        fetched.learn(state(7, 0, true));
-        fetched.forget();
-        fetched.learn(state(7, 5, true));
-        assert_eq!(fetched.passed, None, "the statistics may be older than a seek");
+        let mut fetched = FetchProgress::default();
+        fetched.update(state(7, 0, true));
+        fetched.reset();
+        fetched.update(state(7, 5, true));
+        assert_eq!(fetched.passed_offset, None, "the statistics may be older than a seek");
     }
 }

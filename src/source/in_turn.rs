@@ -8,14 +8,14 @@ use rdkafka::consumer::ConsumerContext;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::completion::Mark;
+use super::completion::RecordFingerprint;
 use super::partition::PartitionState;
 use super::records::{NextRecord, RecordQueue, pass_on_unreadable};
 use super::{Handler, Record};
 use crate::receipt::{Budget, Receipt};
 
 /// Max sleep before the next check whether a record is due: the machine may have been suspended, or its clock set.
-const LOOK: Duration = Duration::from_secs(60);
+const DUE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// Max sleep at an empty queue. A wake-up that librdkafka missed costs no more than this.
 const IDLE_POLL: Duration = Duration::from_millis(500);
 
@@ -32,8 +32,8 @@ pub(super) async fn run<C: ConsumerContext, H: Handler>(
     let completed = metrics::counter!("outhook_records_completed_before_total", "topic" => book.topic.to_string());
     loop {
         let room = async {
-            book.room().await;
-            budget.room().await;
+            book.wait_for_capacity().await;
+            budget.wait_for_capacity().await;
         };
         tokio::select! {
             biased;
@@ -46,16 +46,18 @@ pub(super) async fn run<C: ConsumerContext, H: Handler>(
         match records.poll() {
             Some(NextRecord::Record(message, before)) => {
                 if let Some(unreadable) = before {
-                    pass_on_unreadable(&book, &budget, &unreadable, |it, receipt| handler.unreadable(it, receipt))
-                        .await;
+                    pass_on_unreadable(&book, &budget, &unreadable, |it, receipt| {
+                        handler.dead_letter_unreadable(it, receipt)
+                    })
+                    .await;
                 }
                 // A record that is not due is not open: if the partition is revoked, the next owner reads it again.
-                if !is_due(&mut handler, &Record { topic: &book.topic, message: &message }, &stopping).await {
+                if !wait_until_due(&mut handler, &Record { topic: &book.topic, message: &message }, &stopping).await {
                     return;
                 }
                 read.increment(1);
                 let record = Record { topic: &book.topic, message: &message };
-                let mark = Mark { offset: record.offset(), timestamp: record.timestamp_ms() };
+                let mark = RecordFingerprint { offset: record.offset(), timestamp: record.timestamp_ms() };
                 match book.open(mark).await {
                     Some(entry) => handler.handle(record, Receipt::open(book.clone(), entry, budget.clone())).await,
                     None => completed.increment(1),
@@ -63,11 +65,14 @@ pub(super) async fn run<C: ConsumerContext, H: Handler>(
                 tokio::task::coop::consume_budget().await;
             }
             Some(NextRecord::Unreadable(unreadable)) => {
-                pass_on_unreadable(&book, &budget, &unreadable, |it, receipt| handler.unreadable(it, receipt)).await;
+                pass_on_unreadable(&book, &budget, &unreadable, |it, receipt| {
+                    handler.dead_letter_unreadable(it, receipt)
+                })
+                .await;
             }
             Some(NextRecord::Failed) => tokio::task::coop::consume_budget().await,
             None => tokio::select! {
-                () = records.arrived() => {}
+                () = records.wait_for_records() => {}
                 _ = stopping.cancelled() => return,
                 _ = tokio::time::sleep(IDLE_POLL) => {}
             },
@@ -76,11 +81,11 @@ pub(super) async fn run<C: ConsumerContext, H: Handler>(
 }
 
 /// Waits until the record is due. False if the task is stopped first.
-async fn is_due(handler: &mut impl Handler, record: &Record<'_>, stopping: &CancellationToken) -> bool {
+async fn wait_until_due(handler: &mut impl Handler, record: &Record<'_>, stopping: &CancellationToken) -> bool {
     let seen = Instant::now();
-    while let Some(wait) = handler.wait(record, seen.elapsed()) {
+    while let Some(wait) = handler.remaining_wait(record, seen.elapsed()) {
         tokio::select! {
-            () = tokio::time::sleep(wait.min(LOOK)) => {}
+            () = tokio::time::sleep(wait.min(DUE_CHECK_INTERVAL)) => {}
             () = stopping.cancelled() => return false,
         }
     }

@@ -7,37 +7,37 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::{Moves, Turn, Waits};
+use super::{LineStats, ReleaseLimits, RereadReason};
 use crate::id::Line;
 
 /// How long a line pauses after a record could not move although the plan said so.
-const REST: Duration = Duration::from_millis(250);
+const STALLED_LINE_PAUSE: Duration = Duration::from_millis(250);
 
 /// Max records of each turn in one plan. The limit keeps plans short, so new arrivals are soon considered.
-const PLANNED: usize = 2048;
+const MAX_PLANNED: usize = 2048;
 
 /// Min records that a plan allows for each line.
-const LEAST_PART: usize = 16;
+const MIN_PLANNED_PER_LINE: usize = 16;
 
 /// Records to read again, by offset.
-pub(super) type Plan = BTreeMap<i64, (Line, Turn)>;
+pub(super) type Plan = BTreeMap<i64, (Line, RereadReason)>;
 
 /// The waiting records of one partition.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    of: HashMap<Line, Queue>,
-    waiting: usize,
+    queues: HashMap<Line, LineQueue>,
+    waiting_count: usize,
     /// Records arrive in the order of their due times.
-    is_timed: bool,
+    is_ordered_by_due_time: bool,
     /// A review under way: it reads all waiting records again, whether or not their lines move.
     review: Option<Review>,
 }
 
 /// The records of one line, by offset.
 #[derive(Debug, Default)]
-struct Queue {
-    waiting: BTreeMap<i64, WaitingRecord>,
-    rests_until: Duration,
+struct LineQueue {
+    records: BTreeMap<i64, WaitingRecord>,
+    paused_until: Duration,
 }
 
 /// A waiting record.
@@ -48,122 +48,132 @@ pub(super) struct WaitingRecord {
     /// Until this time the record moves only if its whole line does; milliseconds since 1970.
     pub due_ms: i64,
     /// When the record was written, milliseconds since 1970.
-    pub since_ms: i64,
+    pub written_ms: i64,
 }
 
 /// The offsets that a review has not planned yet: from `next` up to but not including `before`.
 #[derive(Debug, Clone, Copy)]
 struct Review {
     next: i64,
-    before: i64,
+    end: i64,
 }
 
 impl Lines {
     /// `is_timed`: records arrive in the order of their due times.
     pub fn new(is_timed: bool) -> Self {
-        Self { is_timed, ..Self::default() }
+        Self { is_ordered_by_due_time: is_timed, ..Self::default() }
     }
 
     /// Adds a waiting record. Records may be added in any order, because a record can be put back.
-    pub fn wait(&mut self, line: Line, offset: i64, waiting: WaitingRecord) {
-        if self.of.entry(line).or_default().waiting.insert(offset, waiting).is_none() {
-            self.waiting += 1;
+    pub fn add(&mut self, line: Line, offset: i64, waiting: WaitingRecord) {
+        if self.queues.entry(line).or_default().records.insert(offset, waiting).is_none() {
+            self.waiting_count += 1;
         }
     }
 
     /// Removes a record from its line; None if it does not wait there.
-    pub fn take(&mut self, line: Line, offset: i64) -> Option<WaitingRecord> {
-        let queue = self.of.get_mut(&line)?;
-        let waiting = queue.waiting.remove(&offset)?;
-        self.waiting -= 1;
-        if queue.waiting.is_empty() {
-            self.of.remove(&line);
+    pub fn remove(&mut self, line: Line, offset: i64) -> Option<WaitingRecord> {
+        let queue = self.queues.get_mut(&line)?;
+        let waiting = queue.records.remove(&offset)?;
+        self.waiting_count -= 1;
+        if queue.records.is_empty() {
+            self.queues.remove(&line);
         }
         Some(waiting)
     }
 
     /// Whether records wait in a line. A new record of the line must wait behind them.
     pub fn has(&self, line: Line) -> bool {
-        self.of.contains_key(&line)
+        self.queues.contains_key(&line)
     }
 
     /// Number of waiting records.
     pub fn len(&self) -> usize {
-        self.waiting
+        self.waiting_count
     }
 
     /// When the oldest waiting record was written, milliseconds since 1970. Scans every line.
     pub fn oldest_ms(&self) -> Option<i64> {
-        self.of.values().filter_map(|queue| Some(queue.waiting.first_key_value()?.1.since_ms)).min()
+        self.queues.values().filter_map(|queue| Some(queue.records.first_key_value()?.1.written_ms)).min()
     }
 
     /// When the first record is due, milliseconds since 1970. Only for records that arrive in the order of their due
     /// times.
     pub fn first_due_ms(&self) -> Option<i64> {
-        self.of.values().filter_map(|queue| Some(queue.waiting.first_key_value()?.1.due_ms)).min()
+        self.queues.values().filter_map(|queue| Some(queue.records.first_key_value()?.1.due_ms)).min()
     }
 
     /// The counts of up to `most` lines, those with the most records.
-    pub fn waits(&self, most: usize) -> Vec<Waits> {
-        let of = |(line, queue): (&Line, &Queue)| {
-            let oldest_ms = queue.waiting.first_key_value().map_or(0, |(_, first)| first.since_ms);
-            Waits { line: *line, records: queue.waiting.len(), oldest_ms }
+    pub fn largest_lines(&self, most: usize) -> Vec<LineStats> {
+        let of = |(line, queue): (&Line, &LineQueue)| {
+            let oldest_ms = queue.records.first_key_value().map_or(0, |(_, first)| first.written_ms);
+            LineStats { line: *line, record_count: queue.records.len(), oldest_written_ms: oldest_ms }
         };
-        let mut waits: Vec<_> = self.of.iter().map(of).collect();
+        let mut waits: Vec<_> = self.queues.iter().map(of).collect();
         if waits.len() > most {
-            waits.select_nth_unstable_by_key(most, |waits| std::cmp::Reverse(waits.records));
+            waits.select_nth_unstable_by_key(most, |waits| std::cmp::Reverse(waits.record_count));
             waits.truncate(most);
         }
         waits
     }
 
     /// Pauses a line for [`REST`], because a record was read again and could not move.
-    pub fn stood_still(&mut self, line: Line, now: Duration) {
-        if let Some(queue) = self.of.get_mut(&line) {
-            queue.rests_until = now + REST;
+    pub fn pause_line(&mut self, line: Line, now: Duration) {
+        if let Some(queue) = self.queues.get_mut(&line) {
+            queue.paused_until = now + STALLED_LINE_PAUSE;
         }
     }
 
     /// Starts a review: every record that waits now is read again, a part in each plan.
-    pub fn review(&mut self) {
+    pub fn start_review(&mut self) {
         if self.review.is_some() {
             return;
         }
-        let last = self.of.values().filter_map(|queue| queue.waiting.keys().next_back()).max();
-        self.review = last.map(|last| Review { next: i64::MIN, before: last.saturating_add(1) });
+        let last = self.queues.values().filter_map(|queue| queue.records.keys().next_back()).max();
+        self.review = last.map(|last| Review { next: i64::MIN, end: last.saturating_add(1) });
     }
 
     /// Plans which records to read again now, in the order of their offsets. The plan has the first records of each
     /// line that may move, at most as many as the line has max_records. When crowded it has records that can wait
     /// elsewhere. During a review it has the review's next part.
-    pub fn plan(&mut self, now: Duration, now_ms: i64, is_crowded: bool, mut moves: impl FnMut(Line) -> Moves) -> Plan {
-        let mut plan = self.next_of_review();
+    pub fn plan(
+        &mut self,
+        now: Duration,
+        now_ms: i64,
+        is_crowded: bool,
+        mut moves: impl FnMut(Line) -> ReleaseLimits,
+    ) -> Plan {
+        let mut plan = self.plan_review_part();
         // Records that move early settle behind waiting records, and room for that is limited.
-        let may_be_early = !(self.is_timed && is_crowded);
+        let may_be_early = !(self.is_ordered_by_due_time && is_crowded);
         // Each line has its share of the plan, however many records the other lines have.
-        let part = (PLANNED / self.of.len().max(1)).max(LEAST_PART);
-        let (mut going, mut leaving) = (PLANNED, if is_crowded { PLANNED } else { 0 });
-        for (line, queue) in &self.of {
-            if now < queue.rests_until {
+        let part = (MAX_PLANNED / self.queues.len().max(1)).max(MIN_PLANNED_PER_LINE);
+        let (mut going, mut leaving) = (MAX_PLANNED, if is_crowded { MAX_PLANNED } else { 0 });
+        for (line, queue) in &self.queues {
+            if now < queue.paused_until {
                 continue;
             }
-            let Moves { max_records, only_due, written_from_ms, written_by_ms, can_leave } = moves(*line);
+            let ReleaseLimits { max_records, only_due, written_from_ms, written_by_ms, can_wait_elsewhere: can_leave } =
+                moves(*line);
             let before = plan.len();
             if can_leave && leaving > 0 {
-                plan.extend(queue.waiting.keys().take(leaving).map(|offset| (*offset, (*line, Turn::MakeRoom))));
+                plan.extend(
+                    queue.records.keys().take(leaving).map(|offset| (*offset, (*line, RereadReason::Relocate))),
+                );
                 leaving = leaving.saturating_sub(plan.len() - before);
             }
             let is_due = |waiting: &WaitingRecord| waiting.due_ms <= now_ms;
-            let was_written = |waiting: &WaitingRecord| (written_from_ms..=written_by_ms).contains(&waiting.since_ms);
+            let was_written = |waiting: &WaitingRecord| (written_from_ms..=written_by_ms).contains(&waiting.written_ms);
             let may_go = |waiting: &WaitingRecord| !only_due || is_due(waiting) || may_be_early && was_written(waiting);
             // Records of a timed partition are in the order of their due times and of their write times. So none can
             // move behind the first record that is neither due nor written by `written_by_ms`.
-            let first = queue
-                .waiting
-                .iter()
-                .take_while(|(_, waiting)| !self.is_timed || is_due(waiting) || waiting.since_ms <= written_by_ms);
+            let first = queue.records.iter().take_while(|(_, waiting)| {
+                !self.is_ordered_by_due_time || is_due(waiting) || waiting.written_ms <= written_by_ms
+            });
             let may_go = first.filter(|(_, waiting)| may_go(waiting));
-            let may_go = may_go.take(max_records.min(going).min(part)).map(|(offset, _)| (*offset, (*line, Turn::Go)));
+            let may_go = may_go
+                .take(max_records.min(going).min(part))
+                .map(|(offset, _)| (*offset, (*line, RereadReason::Process)));
             let count = plan.len();
             plan.extend(may_go);
             going = going.saturating_sub(plan.len() - count);
@@ -172,19 +182,19 @@ impl Lines {
     }
 
     /// Plans the next part of a review.
-    fn next_of_review(&mut self) -> Plan {
-        let Some(Review { next, before }) = self.review else { return Plan::new() };
-        let waiting = |(line, queue): (&Line, &Queue)| {
+    fn plan_review_part(&mut self) -> Plan {
+        let Some(Review { next, end: before }) = self.review else { return Plan::new() };
+        let waiting = |(line, queue): (&Line, &LineQueue)| {
             let line = *line;
-            let next = queue.waiting.range(next..before).take(PLANNED);
-            next.map(move |(offset, _)| (*offset, (line, Turn::Review))).collect::<Vec<_>>()
+            let next = queue.records.range(next..before).take(MAX_PLANNED);
+            next.map(move |(offset, _)| (*offset, (line, RereadReason::Review))).collect::<Vec<_>>()
         };
-        let mut plan: Plan = self.of.iter().flat_map(waiting).collect();
-        let rest = plan.keys().nth(PLANNED).copied();
+        let mut plan: Plan = self.queues.iter().flat_map(waiting).collect();
+        let rest = plan.keys().nth(MAX_PLANNED).copied();
         if let Some(rest) = rest {
             plan.split_off(&rest);
         }
-        self.review = rest.map(|next| Review { next, before });
+        self.review = rest.map(|next| Review { next, end: before });
         plan
     }
 }
@@ -200,13 +210,19 @@ mod tests {
     fn lines(waiting: &[(u64, i64, i64)]) -> Lines {
         let mut lines = Lines::default();
         for (line, offset, due_ms) in waiting {
-            lines.wait(Line(*line), *offset, WaitingRecord { entry: *offset as u64, due_ms: *due_ms, since_ms: 0 });
+            lines.add(Line(*line), *offset, WaitingRecord { entry: *offset as u64, due_ms: *due_ms, written_ms: 0 });
         }
         lines
     }
 
-    fn moves(max_records: usize, only_due: bool) -> Moves {
-        Moves { max_records, only_due, written_from_ms: i64::MIN, written_by_ms: i64::MIN, can_leave: false }
+    fn moves(max_records: usize, only_due: bool) -> ReleaseLimits {
+        ReleaseLimits {
+            max_records,
+            only_due,
+            written_from_ms: i64::MIN,
+            written_by_ms: i64::MIN,
+            can_wait_elsewhere: false,
+        }
     }
 
     fn offsets(plan: &Plan) -> Vec<i64> {
@@ -218,12 +234,12 @@ mod tests {
         let mut lines = lines(&[(1, 10, 0), (2, 11, 0), (1, 12, 0), (2, 13, 0), (1, 14, 0)]);
         let max_records = |line: Line| moves(if line == Line(1) { 2 } else { 0 }, false);
         assert_eq!(offsets(&lines.plan(NOW, 0, false, max_records)), [10, 12]);
-        assert!(lines.take(Line(1), 10).is_some() && lines.take(Line(1), 10).is_none());
+        assert!(lines.remove(Line(1), 10).is_some() && lines.remove(Line(1), 10).is_none());
         assert_eq!(offsets(&lines.plan(NOW, 0, false, max_records)), [12, 14]);
         assert_eq!(lines.len(), 4);
-        lines.stood_still(Line(1), NOW);
+        lines.pause_line(Line(1), NOW);
         assert_eq!(offsets(&lines.plan(NOW, 0, false, max_records)), [0; 0]);
-        assert_eq!(offsets(&lines.plan(NOW + REST, 0, false, max_records)), [12, 14]);
+        assert_eq!(offsets(&lines.plan(NOW + STALLED_LINE_PAUSE, 0, false, max_records)), [12, 14]);
     }
 
     #[test]
@@ -239,10 +255,10 @@ mod tests {
         for is_timed in [false, true] {
             let mut lines = Lines::new(is_timed);
             for offset in 0..4 {
-                lines.wait(Line(1), offset, WaitingRecord { entry: 0, due_ms: 1000 + offset, since_ms: offset * 10 });
+                lines.add(Line(1), offset, WaitingRecord { entry: 0, due_ms: 1000 + offset, written_ms: offset * 10 });
             }
             let plan = |lines: &mut Lines, written_from_ms, written_by_ms, now_ms| {
-                let moves = Moves { written_from_ms, written_by_ms, ..moves(9, true) };
+                let moves = ReleaseLimits { written_from_ms, written_by_ms, ..moves(9, true) };
                 offsets(&lines.plan(NOW, now_ms, false, |_| moves))
             };
             assert_eq!(plan(&mut lines, i64::MIN, 10, 100), [0, 1]);
@@ -256,9 +272,9 @@ mod tests {
     #[test]
     fn the_lines_with_the_most_records_are_told() {
         let lines = lines(&[(1, 10, 0), (2, 11, 0), (1, 12, 0), (3, 13, 0), (3, 14, 0)]);
-        let mut told = lines.waits(2);
+        let mut told = lines.largest_lines(2);
         told.sort_by_key(|waits| waits.line);
-        let expected = |line| Waits { line: Line(line), records: 2, oldest_ms: 0 };
+        let expected = |line| LineStats { line: Line(line), record_count: 2, oldest_written_ms: 0 };
         assert_eq!(told, [expected(1), expected(3)]);
     }
 
@@ -267,7 +283,7 @@ mod tests {
         let still = |_| moves(0, false);
         let waiting: Vec<_> = (0..10_000).map(|offset| (offset as u64 % 3, offset, i64::MAX)).collect();
         let mut lines = lines(&waiting);
-        lines.review();
+        lines.start_review();
         let mut seen = Vec::new();
         for _ in 0..5 {
             seen.extend(offsets(&lines.plan(NOW, 0, false, still)));
@@ -279,20 +295,20 @@ mod tests {
     #[test]
     fn where_it_is_crowded_those_leave_that_can() {
         let mut lines = lines(&[(1, 10, 0), (2, 11, 0), (1, 12, 0)]);
-        let failing = |line| Moves { can_leave: line == Line(1), ..moves(0, true) };
+        let failing = |line| ReleaseLimits { can_wait_elsewhere: line == Line(1), ..moves(0, true) };
         assert!(lines.plan(NOW, 0, false, failing).is_empty());
         let plan = lines.plan(NOW, 0, true, failing);
-        assert_eq!(plan, [(10, (Line(1), Turn::MakeRoom)), (12, (Line(1), Turn::MakeRoom))].into());
+        assert_eq!(plan, [(10, (Line(1), RereadReason::Relocate)), (12, (Line(1), RereadReason::Relocate))].into());
     }
 
     #[test]
     fn a_line_that_moves_does_so_during_a_review() {
         let waiting: Vec<_> = (0..10_000).map(|offset| (1, offset, 0)).chain([(2, 10_000, 0)]).collect();
         let mut lines = lines(&waiting);
-        lines.review();
+        lines.start_review();
         let plan = lines.plan(NOW, 0, false, |line| moves(usize::from(line == Line(2)), false));
-        assert_eq!(plan[&0], (Line(1), Turn::Review));
-        assert_eq!(plan[&10_000], (Line(2), Turn::Go));
+        assert_eq!(plan[&0], (Line(1), RereadReason::Review));
+        assert_eq!(plan[&10_000], (Line(2), RereadReason::Process));
     }
 
     proptest! {
@@ -303,9 +319,9 @@ mod tests {
             let (mut lines, mut model) = (Lines::default(), BTreeMap::new());
             for (line, offset, comes) in steps {
                 if comes && !model.contains_key(&offset) {
-                    lines.wait(Line(line), offset, WaitingRecord { entry: 0, due_ms: 0, since_ms: 0 });
+                    lines.add(Line(line), offset, WaitingRecord { entry: 0, due_ms: 0, written_ms: 0 });
                     model.insert(offset, line);
-                } else if lines.take(Line(line), offset).is_some() {
+                } else if lines.remove(Line(line), offset).is_some() {
                     prop_assert_eq!(model.remove(&offset), Some(line));
                 }
                 prop_assert_eq!(lines.len(), model.len());

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::completion::Mark;
-use super::fetched::{FetchState, Fetched};
+use super::completion::RecordFingerprint;
+use super::fetched::{FetchProgress, FetchState};
 use super::gaps::LogStart;
 use super::ledger::{Ledger, Rewound};
 use super::recreated;
@@ -23,7 +23,7 @@ pub(super) struct PartitionState {
     cluster: Arc<str>,
     ledger: Mutex<Ledger>,
     /// Notified when the prefix grew, or another condition of a waiter may have changed.
-    moved: Notify,
+    state_changed: Notify,
     /// The last commit that Kafka has acknowledged.
     committed: Mutex<Option<Commit>>,
     limits: ReadAheadLimits,
@@ -31,21 +31,21 @@ pub(super) struct PartitionState {
     commit_now: Arc<Notify>,
     draining: AtomicBool,
     revoked: AtomicBool,
-    fetched: Mutex<Fetched>,
+    fetch_progress: Mutex<FetchProgress>,
 }
 
 /// How far a partition may be read ahead.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadAheadLimits {
     /// Max records read and not yet part of the settled prefix.
-    pub(super) open: usize,
+    pub(super) max_open_records: usize,
     /// Max settled-but-uncommitted records with calls.
-    pub(super) uncommitted: u64,
+    pub(super) max_uncommitted: u64,
 }
 
 impl ReadAheadLimits {
-    fn leave_room(self, ledger: &Ledger) -> bool {
-        ledger.len() < self.open && ledger.uncommitted() < self.uncommitted
+    fn allows_read(self, ledger: &Ledger) -> bool {
+        ledger.len() < self.max_open_records && ledger.uncommitted() < self.max_uncommitted
     }
 }
 
@@ -55,16 +55,16 @@ pub(super) struct Commit {
     /// The offset of the next record to read.
     pub(super) offset: i64,
     /// The commit metadata.
-    pub(super) note: String,
+    pub(super) metadata: String,
     /// The ledger's change count at which the commit was made.
-    changes: u64,
+    change_count: u64,
     /// How many records with calls had settled by then.
-    done: u64,
+    settled_with_calls: u64,
 }
 
 impl Commit {
-    fn says_the_same(&self, other: &Commit) -> bool {
-        (self.offset, &self.note) == (other.offset, &other.note)
+    fn has_same_content(&self, other: &Commit) -> bool {
+        (self.offset, &self.metadata) == (other.offset, &other.metadata)
     }
 }
 
@@ -82,66 +82,71 @@ impl PartitionState {
             partition,
             cluster,
             ledger: Mutex::new(ledger),
-            moved: Notify::new(),
+            state_changed: Notify::new(),
             committed: Mutex::default(),
             limits,
             commit_now,
             draining: AtomicBool::new(false),
             revoked: AtomicBool::new(false),
-            fetched: Mutex::default(),
+            fetch_progress: Mutex::default(),
         })
     }
 
     /// Updates the fetch state from the client's statistics.
-    pub(super) fn fetched(&self, state: FetchState) {
-        self.fetched.lock().learn(state);
+    pub(super) fn update_fetch_state(&self, state: FetchState) {
+        self.fetch_progress.lock().update(state);
     }
 
     /// Resets the fetch state, because reading continues at another offset.
-    pub(super) fn forget_fetched(&self) {
-        self.fetched.lock().forget();
+    pub(super) fn reset_fetch_progress(&self) {
+        self.fetch_progress.lock().reset();
     }
 
     /// Where the log begins, by the client's last statistics.
     pub(super) fn log_start(&self) -> LogStart {
-        self.fetched.lock().log_start()
+        self.fetch_progress.lock().log_start()
     }
 
     /// Skips offsets without a record behind the last record, such as transaction markers. Otherwise the group's lag
     /// would show records left to read. Called when all fetched records are handled. Returns the offset behind them.
-    pub(super) fn pass_fetched(&self) -> Option<i64> {
-        let offset = self.fetched.lock().take_passed()?;
-        self.with(|ledger| ledger.pass(offset));
+    pub(super) fn skip_fetched_gap(&self) -> Option<i64> {
+        let offset = self.fetch_progress.lock().take_passed_offset()?;
+        self.with(|ledger| ledger.skip_to(offset));
         Some(offset)
     }
 
     /// Marks the partition as draining: no further record is read, and open records are awaited.
-    pub(super) fn drain(&self) {
+    pub(super) fn start_draining(&self) {
         self.draining.store(true, Ordering::Release);
     }
 
     /// Marks the partition as revoked: another instance reads it from now on, or may.
     pub(super) fn revoke(&self) {
         self.revoked.store(true, Ordering::Release);
-        self.moved.notify_waiters();
+        self.state_changed.notify_waiters();
     }
 
     /// The due commit; None if Kafka has already acknowledged it.
     pub(super) fn due(&self) -> Option<Commit> {
         let mut committed = self.committed.lock();
         let due = self.with(|ledger| {
-            let (offset, changes, done) = (ledger.safe_offset()?, ledger.changes(), ledger.done());
+            let (offset, changes, done) = (ledger.safe_offset()?, ledger.change_count(), ledger.settled_with_calls());
             // Most partitions have not changed, most of the time, and a completion map costs a scan of every open
             // record.
-            if committed.as_ref().is_some_and(|committed| committed.changes == changes) {
+            if committed.as_ref().is_some_and(|committed| committed.change_count == changes) {
                 return None;
             }
-            Some(Commit { offset, note: ledger.note(&self.cluster), changes, done })
+            Some(Commit {
+                offset,
+                metadata: ledger.commit_metadata(&self.cluster),
+                change_count: changes,
+                settled_with_calls: done,
+            })
         })?;
-        if committed.as_ref().is_some_and(|committed| committed.says_the_same(&due)) {
+        if committed.as_ref().is_some_and(|committed| committed.has_same_content(&due)) {
             // The commit would change nothing: records that have settled since were in the map that this ledger began
             // with, or do not fit in a map.
-            self.acknowledge(due.done);
+            self.acknowledge(due.settled_with_calls);
             *committed = Some(due);
             return None;
         }
@@ -149,14 +154,14 @@ impl PartitionState {
     }
 
     /// Marks a commit as acknowledged by Kafka.
-    pub(super) fn committed(&self, commit: Commit) {
-        self.acknowledge(commit.done);
+    pub(super) fn mark_committed(&self, commit: Commit) {
+        self.acknowledge(commit.settled_with_calls);
         *self.committed.lock() = Some(commit);
     }
 
     fn acknowledge(&self, done: u64) {
-        self.with(|ledger| ledger.acknowledge(done));
-        self.moved.notify_waiters();
+        self.with(|ledger| ledger.mark_committed(done));
+        self.state_changed.notify_waiters();
     }
 
     /// The offset that may be committed; None until a record has been read.
@@ -181,37 +186,37 @@ impl PartitionState {
 
     /// Whether a record is under way that may still settle.
     pub(super) fn is_under_way(&self) -> bool {
-        self.with(|ledger| ledger.is_under_way())
+        self.with(|ledger| ledger.has_open_shares())
     }
 
     /// Waits until no record is under way.
-    async fn idle(&self) {
-        self.wait_until(|ledger| !ledger.is_under_way()).await;
+    async fn wait_until_idle(&self) {
+        self.wait_until(|ledger| !ledger.has_open_shares()).await;
     }
 
     /// The same, but returns early if another instance reads the partition: it reads the open records again.
-    pub(super) async fn drained(&self) {
-        self.wait_until(|ledger| !ledger.is_under_way() || self.is_revoked()).await;
+    pub(super) async fn wait_until_drained(&self) {
+        self.wait_until(|ledger| !ledger.has_open_shares() || self.is_revoked()).await;
     }
 
     /// Waits until one more record may be read.
-    pub(super) async fn room(&self) {
-        self.wait_until(|ledger| self.limits.leave_room(ledger)).await;
+    pub(super) async fn wait_for_capacity(&self) {
+        self.wait_until(|ledger| self.limits.allows_read(ledger)).await;
     }
 
     /// Whether one more record may be read.
-    pub(super) fn has_room(&self) -> bool {
-        self.with(|ledger| self.limits.leave_room(ledger))
+    pub(super) fn has_capacity(&self) -> bool {
+        self.with(|ledger| self.limits.allows_read(ledger))
     }
 
     /// Whether one more record may settle before the next commit.
     pub(super) fn may_settle_more(&self) -> bool {
-        self.with(|ledger| ledger.uncommitted() < self.limits.uncommitted)
+        self.with(|ledger| ledger.uncommitted() < self.limits.max_uncommitted)
     }
 
     /// Max records read and not yet part of the settled prefix.
-    pub(super) fn most_open(&self) -> usize {
-        self.limits.open
+    pub(super) fn max_open_records(&self) -> usize {
+        self.limits.max_open_records
     }
 
     /// Reopens the entry of a record that was put back.
@@ -224,7 +229,7 @@ impl PartitionState {
             return;
         }
         loop {
-            let moved = self.moved.notified();
+            let moved = self.state_changed.notified();
             tokio::pin!(moved);
             moved.as_mut().enable();
             if self.with(|ledger| holds(ledger)) {
@@ -236,15 +241,15 @@ impl PartitionState {
 
     /// Opens the record's entry; None if the record had settled before this assignment. If the log went back (the
     /// topic was recreated or truncated), waits until no record is under way and restarts the ledger.
-    pub(super) async fn open(&self, record: Mark) -> Option<u64> {
+    pub(super) async fn open(&self, record: RecordFingerprint) -> Option<u64> {
         match self.with(|ledger| ledger.open(record)) {
             Ok(entry) => entry,
             Err(Rewound) => {
                 let (topic, partition, offset) = (&self.topic, self.partition, record.offset);
                 warn!(%topic, partition, offset, "the partition's offsets went back: was the topic recreated?");
                 recreated::count(topic);
-                self.forget_fetched();
-                self.idle().await;
+                self.reset_fetch_progress();
+                self.wait_until_idle().await;
                 Some(self.with(|ledger| ledger.restart_at(record)))
             }
         }
@@ -266,7 +271,7 @@ impl ReceiptTracker for PartitionState {
 
     fn put_back(&self, entry: u64) {
         if self.with(|ledger| ledger.park(entry)) {
-            self.moved.notify_waiters();
+            self.state_changed.notify_waiters();
         }
     }
 
@@ -277,9 +282,9 @@ impl ReceiptTracker for PartitionState {
     fn settle_share(&self, entry: u64) {
         let (closed, uncommitted) = self.with(|ledger| (ledger.settle_share(entry), ledger.uncommitted()));
         if closed {
-            self.moved.notify_waiters();
+            self.state_changed.notify_waiters();
             // At half of the limit, so reading does not wait while Kafka acknowledges commits at its usual speed.
-            if uncommitted > self.limits.uncommitted / 2 && !self.is_revoked() {
+            if uncommitted > self.limits.max_uncommitted / 2 && !self.is_revoked() {
                 self.commit_now.notify_one();
             }
         }
@@ -288,7 +293,7 @@ impl ReceiptTracker for PartitionState {
     fn abandon_share(&self, entry: u64) {
         metrics::counter!("outhook_receipts_abandoned_total").increment(1);
         if self.with(|ledger| ledger.abandon_share(entry)) {
-            self.moved.notify_waiters();
+            self.state_changed.notify_waiters();
         }
     }
 }
@@ -302,10 +307,11 @@ mod tests {
 
     #[test]
     fn what_has_no_room_in_a_map_keeps_no_partition_waiting() {
-        let limits = ReadAheadLimits { open: 100_000, uncommitted: 10 };
+        let limits = ReadAheadLimits { max_open_records: 100_000, max_uncommitted: 10 };
         let book =
             PartitionState::new("changes".into(), 0, "cluster".into(), Ledger::default(), limits, Arc::default());
-        let open = |offset| book.with(|ledger| ledger.open(Mark { offset, timestamp: 0 })).unwrap().unwrap();
+        let open =
+            |offset| book.with(|ledger| ledger.open(RecordFingerprint { offset, timestamp: 0 })).unwrap().unwrap();
         let entries: Vec<u64> = (0..2 * RUNS).map(open).collect();
         let settle = |entry| {
             book.add_share(entry);
@@ -315,7 +321,7 @@ mod tests {
         entries.iter().skip(1).step_by(2).take(RUNS as usize - 1).for_each(|entry| settle(*entry));
         assert_eq!(book.uncommitted(), RUNS as u64 - 1);
         let full = book.due().unwrap();
-        book.committed(full);
+        book.mark_committed(full);
         assert_eq!(book.uncommitted(), 0);
         settle(*entries.last().unwrap());
         assert_eq!(book.uncommitted(), 1);

@@ -1,4 +1,4 @@
 //! Names one partition within the topics that a source reads.
 
 /// A partition: its topic and number.
-pub(super) type Key = (String, i32);
+pub(super) type PartitionKey = (String, i32);

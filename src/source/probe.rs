@@ -11,36 +11,36 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
-use super::read_error::{About, Cause, keep_reason};
-use super::reread::of_no_member;
+use super::read_error::{ErrorScope, ReadError, store_last_reason};
+use super::reread::non_member_settings;
 
 /// How long a probe waits for a broker.
-const ANSWER: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(20);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// The result of a probe at one offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ProbeAnswer {
+pub(super) enum OffsetProbe {
     /// A record at the offset or behind it.
     Record,
     /// No record at the offset or behind it.
     End,
-    Failed(Cause),
+    Failed(ReadError),
     /// No answer in time.
-    Nothing,
+    TimedOut,
 }
 
 /// The result of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ProbeResult {
+pub(super) enum SearchResult {
     /// The offsets from `first` up to but not including `behind` can't be read.
-    Behind { first: i64, behind: i64 },
+    Unreadable { first: i64, behind: i64 },
     /// The offset can be read after all.
     Readable,
     /// There is no record at this offset or behind it.
-    Nothing,
+    NoRecord,
     /// The brokers did not answer, or the answers do not show the cause.
-    Unclear,
+    Inconclusive,
 }
 
 /// Probes one partition.
@@ -56,7 +56,7 @@ struct ProbeContext;
 
 impl ClientContext for ProbeContext {
     fn error(&self, _: KafkaError, reason: &str) {
-        keep_reason(reason);
+        store_last_reason(reason);
     }
 }
 
@@ -64,7 +64,7 @@ impl ConsumerContext for ProbeContext {}
 
 /// The settings of clients that probe partitions. `client` has the settings of the group's consumer.
 pub(super) fn settings(client: &ClientConfig) -> Arc<ClientConfig> {
-    let mut settings = of_no_member(client);
+    let mut settings = non_member_settings(client);
     settings
         .set("enable.partition.eof", "true")
         // A missing offset is reported as an error, and the client does not continue elsewhere.
@@ -79,25 +79,25 @@ impl Prober {
     }
 
     /// Searches from an offset at which reading has failed.
-    pub(super) async fn search(self, first: i64, cause: Cause) -> ProbeResult {
-        search(first, &cause, |offset| self.clone().look(offset)).await
+    pub(super) async fn search(self, first: i64, cause: ReadError) -> SearchResult {
+        search(first, &cause, |offset| self.clone().probe_offset(offset)).await
     }
 
-    async fn look(self, offset: i64) -> ProbeAnswer {
+    async fn probe_offset(self, offset: i64) -> OffsetProbe {
         let (topic, partition) = (self.topic.clone(), self.partition);
-        let seen = match tokio::task::spawn_blocking(move || self.look_now(offset)).await {
+        let seen = match tokio::task::spawn_blocking(move || self.probe_offset_blocking(offset)).await {
             Ok(Ok(seen)) => seen,
             Ok(Err(error)) => {
                 warn!(%topic, partition, offset, %error, "can't probe this offset");
-                ProbeAnswer::Nothing
+                OffsetProbe::TimedOut
             }
-            Err(_) => ProbeAnswer::Nothing,
+            Err(_) => OffsetProbe::TimedOut,
         };
         debug!(%topic, partition, offset, ?seen, "probed an offset");
         seen
     }
 
-    fn look_now(&self, offset: i64) -> KafkaResult<ProbeAnswer> {
+    fn probe_offset_blocking(&self, offset: i64) -> KafkaResult<OffsetProbe> {
         let consumer = Arc::new(self.settings.create_with_context::<_, BaseConsumer<ProbeContext>>(ProbeContext)?);
         let queue = consumer
             .split_partition_queue(&self.topic, self.partition)
@@ -106,60 +106,64 @@ impl Prober {
         position.add_partition_offset(&self.topic, self.partition, Offset::Offset(offset))?;
         consumer.assign(&position)?;
         let began = Instant::now();
-        while began.elapsed() < ANSWER {
+        while began.elapsed() < PROBE_TIMEOUT {
             // Serves events of the client. The partition has a separate queue.
             consumer.poll(Duration::ZERO);
-            match queue.poll(POLL) {
+            match queue.poll(POLL_TIMEOUT) {
                 None => {}
-                Some(Ok(_)) => return Ok(ProbeAnswer::Record),
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(ProbeAnswer::End),
-                Some(Err(error)) => match Cause::of(&error) {
-                    Some(Cause { code: RDKafkaErrorCode::AutoOffsetReset, .. }) => return Ok(ProbeAnswer::End),
-                    Some(cause) => return Ok(ProbeAnswer::Failed(cause)),
+                Some(Ok(_)) => return Ok(OffsetProbe::Record),
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(OffsetProbe::End),
+                Some(Err(error)) => match ReadError::of(&error) {
+                    Some(ReadError { code: RDKafkaErrorCode::AutoOffsetReset, .. }) => return Ok(OffsetProbe::End),
+                    Some(cause) => return Ok(OffsetProbe::Failed(cause)),
                     None => return Err(error),
                 },
             }
         }
-        Ok(ProbeAnswer::Nothing)
+        Ok(OffsetProbe::TimedOut)
     }
 }
 
 /// Finds the first offset behind `first` that does not fail like `first`.
-async fn search<F: Future<Output = ProbeAnswer>>(first: i64, cause: &Cause, look: impl Fn(i64) -> F) -> ProbeResult {
-    let fails = |seen: &ProbeAnswer| match (seen, cause.about()) {
-        (ProbeAnswer::Failed(other), About::Batch) => other == cause,
-        (ProbeAnswer::Failed(other), About::Offset | About::Whatever) => other.code == cause.code,
+async fn search<F: Future<Output = OffsetProbe>>(
+    first: i64,
+    cause: &ReadError,
+    look: impl Fn(i64) -> F,
+) -> SearchResult {
+    let fails = |seen: &OffsetProbe| match (seen, cause.scope()) {
+        (OffsetProbe::Failed(other), ErrorScope::Batch) => other == cause,
+        (OffsetProbe::Failed(other), ErrorScope::Offset | ErrorScope::Unknown) => other.code == cause.code,
         _ => false,
     };
     let seen = look(first).await;
     let first = match (cause.offset().filter(|named| *named < first), fails(&seen)) {
         (_, true) => first,
         // The log went back: `first` is an offset of a log that is gone.
-        (Some(named), false) if seen == ProbeAnswer::End && fails(&look(named).await) => named,
+        (Some(named), false) if seen == OffsetProbe::End && fails(&look(named).await) => named,
         (_, false) => {
             return match seen {
-                ProbeAnswer::Record => ProbeResult::Readable,
-                ProbeAnswer::End => ProbeResult::Nothing,
-                ProbeAnswer::Failed(_) | ProbeAnswer::Nothing => ProbeResult::Unclear,
+                OffsetProbe::Record => SearchResult::Readable,
+                OffsetProbe::End => SearchResult::NoRecord,
+                OffsetProbe::Failed(_) | OffsetProbe::TimedOut => SearchResult::Inconclusive,
             };
         }
     };
     let next = first.saturating_add(1);
-    match cause.about() {
-        About::Batch => match batch_end(first, fails, look).await {
-            Some(behind) => ProbeResult::Behind { first, behind },
-            None => ProbeResult::Unclear,
+    match cause.scope() {
+        ErrorScope::Batch => match find_batch_end(first, fails, look).await {
+            Some(behind) => SearchResult::Unreadable { first, behind },
+            None => SearchResult::Inconclusive,
         },
-        About::Offset => ProbeResult::Behind { first, behind: next },
+        ErrorScope::Offset => SearchResult::Unreadable { first, behind: next },
         // A record behind the offset shows that the data there is the cause, not the broker.
-        About::Whatever => {
+        ErrorScope::Unknown => {
             let mut steps = (0..i64::BITS - 1).map(|doublings| first.saturating_add(1 << doublings));
             loop {
-                let Some(at) = steps.next() else { return ProbeResult::Unclear };
+                let Some(at) = steps.next() else { return SearchResult::Inconclusive };
                 match look(at).await {
-                    ProbeAnswer::Record => return ProbeResult::Behind { first, behind: next },
+                    OffsetProbe::Record => return SearchResult::Unreadable { first, behind: next },
                     seen if fails(&seen) => {}
-                    _ => return ProbeResult::Unclear,
+                    _ => return SearchResult::Inconclusive,
                 }
             }
         }
@@ -168,16 +172,16 @@ async fn search<F: Future<Output = ProbeAnswer>>(first: i64, cause: &Cause, look
 
 /// The first offset behind a batch. The search doubles its steps and then halves them: all offsets of the batch fail
 /// with the same text, and no offset behind it does. None if a broker does not answer.
-async fn batch_end<F: Future<Output = ProbeAnswer>>(
+async fn find_batch_end<F: Future<Output = OffsetProbe>>(
     first: i64,
-    fails: impl Fn(&ProbeAnswer) -> bool,
+    fails: impl Fn(&OffsetProbe) -> bool,
     look: impl Fn(i64) -> F,
 ) -> Option<i64> {
     let (mut inside, mut step) = (first, 1);
     let mut behind = loop {
         let at = inside.saturating_add(step);
         match look(at).await {
-            ProbeAnswer::Nothing => return None,
+            OffsetProbe::TimedOut => return None,
             seen if fails(&seen) => (inside, step) = (at, step.saturating_mul(2)),
             _ => break at,
         }
@@ -185,7 +189,7 @@ async fn batch_end<F: Future<Output = ProbeAnswer>>(
     while behind - inside > 1 {
         let middle = inside + (behind - inside) / 2;
         match look(middle).await {
-            ProbeAnswer::Nothing => return None,
+            OffsetProbe::TimedOut => return None,
             seen if fails(&seen) => inside = middle,
             _ => behind = middle,
         }

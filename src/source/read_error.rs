@@ -12,13 +12,13 @@ thread_local! {
 
 /// Keeps the client's text of an error. rdkafka returns only the error's code, directly after this call and in the
 /// same thread.
-pub(super) fn keep_reason(reason: &str) {
+pub(super) fn store_last_reason(reason: &str) {
     REASON.with_borrow_mut(|kept| reason.clone_into(kept));
 }
 
 /// Why an offset can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Cause {
+pub(super) struct ReadError {
     pub code: ErrorCode,
     /// The client's text. It names an offset: that of the batch's first record, or the requested one.
     pub text: String,
@@ -26,16 +26,16 @@ pub(super) struct Cause {
 
 /// The scope of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum About {
+pub(super) enum ErrorScope {
     /// A whole batch, as the client has fetched it. Each of its offsets has the same error with the same text.
     Batch,
     /// The data that a broker has at this offset.
     Offset,
     /// Possibly the broker or the network.
-    Whatever,
+    Unknown,
 }
 
-impl Cause {
+impl ReadError {
     /// The cause of an error that was just polled, with the text kept by [`keep_reason`]. None if the error has no
     /// code: then it is not about an offset.
     pub(super) fn of(error: &KafkaError) -> Option<Self> {
@@ -44,15 +44,15 @@ impl Cause {
         Some(Self { code, text: if text.is_empty() { code.to_string() } else { text } })
     }
 
-    pub(super) fn about(&self) -> About {
+    pub(super) fn scope(&self) -> ErrorScope {
         use ErrorCode as Code;
         match self.code {
-            Code::BadCompression | Code::BadMessage | Code::NotImplemented => About::Batch,
+            Code::BadCompression | Code::BadMessage | Code::NotImplemented => ErrorScope::Batch,
             Code::InvalidMessage
             | Code::InvalidRecord
             | Code::UnsupportedCompressionType
-            | Code::MessageSizeTooLarge => About::Offset,
-            _ => About::Whatever,
+            | Code::MessageSizeTooLarge => ErrorScope::Offset,
+            _ => ErrorScope::Unknown,
         }
     }
 
@@ -67,7 +67,7 @@ impl Cause {
         })
     }
 
-    fn mend(&self) -> &'static str {
+    fn fix_hint(&self) -> &'static str {
         match self.code {
             ErrorCode::BadCompression => {
                 "the batch is corrupt, or larger than receive.message.max.bytes when decompressed: in that case raise \
@@ -81,9 +81,9 @@ impl Cause {
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.text, self.mend())
+        write!(f, "{}; {}", self.text, self.fix_hint())
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_client_names_an_offset_in_all_its_words() {
-        let offset = |text: &str| Cause { code: ErrorCode::Unknown, text: text.to_owned() }.offset();
+        let offset = |text: &str| ReadError { code: ErrorCode::Unknown, text: text.to_owned() }.offset();
         let words = [
             ("Decompression (codec 0x4) of message at 42 of 3012 bytes failed: Local: Invalid compressed data", 42),
             ("MessageSet at offset 7 (68 bytes) failed CRC32C check (original 0x0 != calculated 0x1)", 7),

@@ -14,12 +14,12 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::Unreadable;
-use super::completion::Mark;
+use super::UnreadableRange;
+use super::completion::RecordFingerprint;
 use super::gaps::{self, Gaps};
 use super::partition::PartitionState;
-use super::probe::{ProbeResult, Prober};
-use super::read_error::Cause;
+use super::probe::{Prober, SearchResult};
+use super::read_error::ReadError;
 use super::read_state::{ReadState, ReadStep};
 use crate::lifecycle::Readiness;
 use crate::receipt::{Budget, Receipt};
@@ -34,9 +34,9 @@ pub(super) struct RecordQueue<C: ConsumerContext> {
 /// The next item of a queue.
 pub(super) enum NextRecord<'q> {
     /// A record, with the unreadable offsets before it.
-    Record(BorrowedMessage<'q>, Option<Unreadable>),
+    Record(BorrowedMessage<'q>, Option<UnreadableRange>),
     /// Unreadable offsets. Reading continues behind them.
-    Unreadable(Unreadable),
+    Unreadable(UnreadableRange),
     /// The client has reported an error and continues.
     Failed,
 }
@@ -44,17 +44,17 @@ pub(super) enum NextRecord<'q> {
 /// The read position of a queue, with its errors and gaps.
 struct QueueState<C: ConsumerContext> {
     consumer: Arc<BaseConsumer<C>>,
-    book: Arc<PartitionState>,
-    standing: ReadState,
+    partition_state: Arc<PartitionState>,
+    read_state: ReadState,
     prober: Prober,
-    search: Option<GapSearch>,
+    search: Option<UnreadableSearch>,
     gaps: Gaps,
     arrived: Arc<Notify>,
 }
 
 /// A search under way. Dropping this aborts it.
-struct GapSearch {
-    found: oneshot::Receiver<ProbeResult>,
+struct UnreadableSearch {
+    result: oneshot::Receiver<SearchResult>,
     task: AbortHandle,
 }
 
@@ -74,92 +74,102 @@ impl<C: ConsumerContext> RecordQueue<C> {
         let standing = ReadState::new(book.topic.clone(), book.partition, committed, readiness);
         let prober = Prober::new(looks, book.topic.clone(), book.partition);
         let (search, gaps) = (None, Gaps::default());
-        let state = QueueState { consumer, book, standing, prober, search, gaps, arrived: arrived.clone() };
+        let state = QueueState {
+            consumer,
+            partition_state: book,
+            read_state: standing,
+            prober,
+            search,
+            gaps,
+            arrived: arrived.clone(),
+        };
         Self { queue, arrived, state }
     }
 
     /// The next item, if there is one. Must be called within a tokio runtime.
     pub(super) fn poll(&mut self) -> Option<NextRecord<'_>> {
-        if let Some(unreadable) = self.state.look() {
+        if let Some(unreadable) = self.state.advance_search() {
             return Some(NextRecord::Unreadable(unreadable));
         }
         let Some(polled) = self.queue.poll(Duration::ZERO) else {
-            self.state.pass_read_out();
+            self.state.skip_trailing_gap();
             return None;
         };
         match polled {
             Ok(message) => {
                 self.state.search = None;
-                if let Some(next) = self.state.standing.next().filter(|next| *next < message.offset()) {
-                    self.state.gaps.add(next..message.offset(), self.state.book.log_start().statistics);
+                if let Some(next) = self.state.read_state.next().filter(|next| *next < message.offset()) {
+                    self.state
+                        .gaps
+                        .add(next..message.offset(), self.state.partition_state.log_start().statistics_number);
                 }
-                let before = self.state.standing.record(message.offset());
+                let before = self.state.read_state.record(message.offset());
                 Some(NextRecord::Record(message, before))
             }
             Err(error) => {
-                self.state.failed(&error);
+                self.state.on_error(&error);
                 Some(NextRecord::Failed)
             }
         }
     }
 
     /// Resolves when a new item may be available.
-    pub(super) async fn arrived(&self) {
+    pub(super) async fn wait_for_records(&self) {
         self.arrived.notified().await;
     }
 }
 
 impl<C: ConsumerContext> QueueState<C> {
-    fn failed(&mut self, error: &KafkaError) {
-        let (topic, partition) = (&self.book.topic, self.book.partition);
-        let Some(cause) = Cause::of(error) else {
+    fn on_error(&mut self, error: &KafkaError) {
+        let (topic, partition) = (&self.partition_state.topic, self.partition_state.partition);
+        let Some(cause) = ReadError::of(error) else {
             return warn!(%topic, partition, %error, "the client retries after a Kafka error");
         };
-        let step = self.standing.failed(cause, Instant::now());
-        self.take(step);
+        let step = self.read_state.on_error(cause, Instant::now());
+        self.apply_step(step);
     }
 
     /// Starts a search when one is due, and applies the result of a finished one.
-    fn look(&mut self) -> Option<Unreadable> {
+    fn advance_search(&mut self) -> Option<UnreadableRange> {
         if !self.gaps.is_empty()
-            && let Some(deleted) = self.gaps.deleted(self.book.log_start())
+            && let Some(deleted) = self.gaps.find_deleted(self.partition_state.log_start())
         {
-            gaps::tell(&self.book.topic, self.book.partition, &deleted);
+            gaps::report_deleted(&self.partition_state.topic, self.partition_state.partition, &deleted);
         }
         let Some(search) = &mut self.search else {
-            let step = self.standing.due(Instant::now());
-            self.take(step);
+            let step = self.read_state.due(Instant::now());
+            self.apply_step(step);
             return None;
         };
-        let found = match search.found.try_recv() {
+        let found = match search.result.try_recv() {
             Ok(found) => found,
             Err(oneshot::error::TryRecvError::Empty) => return None,
-            Err(oneshot::error::TryRecvError::Closed) => ProbeResult::Unclear,
+            Err(oneshot::error::TryRecvError::Closed) => SearchResult::Inconclusive,
         };
         self.search = None;
-        let (unreadable, step) = self.standing.found(found, Instant::now());
-        self.take(step);
+        let (unreadable, step) = self.read_state.on_search_result(found, Instant::now());
+        self.apply_step(step);
         unreadable
     }
 
     /// Skips offsets without a record behind the last record. Called when all fetched records are read.
-    fn pass_read_out(&mut self) {
-        if self.search.is_some() || self.standing.is_in_trouble() {
+    fn skip_trailing_gap(&mut self) {
+        if self.search.is_some() || self.read_state.has_error() {
             return;
         }
-        let Some(passed) = self.book.pass_fetched() else { return };
-        if let Some(next) = self.standing.next().filter(|next| *next < passed) {
+        let Some(passed) = self.partition_state.skip_fetched_gap() else { return };
+        if let Some(next) = self.read_state.next().filter(|next| *next < passed) {
             self.gaps.add(next..passed, 0);
-            self.standing.go_on(passed);
+            self.read_state.continue_at(passed);
         }
     }
 
-    fn take(&mut self, step: Option<ReadStep>) {
+    fn apply_step(&mut self, step: Option<ReadStep>) {
         match step {
             None => {}
             Some(ReadStep::Seek(offset)) => {
-                self.book.forget_fetched();
-                let (topic, partition) = (&self.book.topic, self.book.partition);
+                self.partition_state.reset_fetch_progress();
+                let (topic, partition) = (&self.partition_state.topic, self.partition_state.partition);
                 // This does not wait. Until the seek takes effect, the client reports the same error.
                 if let Err(error) = self.consumer.seek(topic, partition, Offset::Offset(offset), Duration::ZERO) {
                     warn!(%topic, partition, offset, %error, "the client can't seek past unreadable offsets");
@@ -172,13 +182,13 @@ impl<C: ConsumerContext> QueueState<C> {
                     let _ = tell.send(searching.await);
                     arrived.notify_one();
                 });
-                self.search = Some(GapSearch { found, task: task.abort_handle() });
+                self.search = Some(UnreadableSearch { result: found, task: task.abort_handle() });
             }
         }
     }
 }
 
-impl Drop for GapSearch {
+impl Drop for UnreadableSearch {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -189,16 +199,16 @@ impl Drop for GapSearch {
 pub(super) async fn pass_on_unreadable(
     book: &Arc<PartitionState>,
     budget: &Arc<Budget>,
-    unreadable: &Unreadable,
-    handler: impl FnOnce(&Unreadable, Receipt),
+    unreadable: &UnreadableRange,
+    handler: impl FnOnce(&UnreadableRange, Receipt),
 ) {
-    let Unreadable { place, last, cause } = unreadable;
+    let UnreadableRange { first: place, last_offset: last, cause } = unreadable;
     let (topic, partition, first) = (&place.topic, place.partition, place.offset);
     error!(%topic, partition, first, last, cause, "these offsets can't be read: they are dead-lettered");
     let count = u64::try_from(last - first + 1).unwrap_or(1);
     metrics::counter!("outhook_records_unreadable_total", "topic" => topic.to_string()).increment(count);
     // Unreadable offsets have no timestamp.
-    let entry = |offset| book.open(Mark { offset, timestamp: 0 });
+    let entry = |offset| book.open(RecordFingerprint { offset, timestamp: 0 });
     let receipt = entry(first).await.map(|entry| Receipt::open(book.clone(), entry, budget.clone()));
     if *last > first
         && let Some(end) = entry(*last).await

@@ -19,14 +19,14 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientContext, Message as _};
 use tracing::{debug, warn};
 
-use super::completion::Mark;
-use super::partition_key::Key;
-use super::reread::of_no_member;
+use super::completion::RecordFingerprint;
+use super::partition_key::PartitionKey;
+use super::reread::non_member_settings;
 
 /// How long newly assigned partitions wait for the answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause between two polls.
-const PAUSE: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Finds partitions whose topics were recreated.
 pub(in crate::source) struct RecreatedPartitions {
@@ -35,8 +35,8 @@ pub(in crate::source) struct RecreatedPartitions {
 
 /// A partition whose record has not arrived yet.
 struct PendingCheck {
-    key: Key,
-    log: Mark,
+    key: PartitionKey,
+    expected: RecordFingerprint,
     queue: PartitionQueue<QuietContext>,
 }
 
@@ -57,7 +57,7 @@ impl RecreatedPartitions {
     }
 
     pub(in crate::source) fn settings(client: &ClientConfig) -> ClientConfig {
-        let mut settings = of_no_member(client);
+        let mut settings = non_member_settings(client);
         settings
             .set("enable.partition.eof", "true")
             // One record of each partition is needed. A record of a larger batch arrives despite these limits.
@@ -68,33 +68,36 @@ impl RecreatedPartitions {
 
     /// The partitions of `logs` that now have a different record, or end before it. A partition is not included if
     /// nothing is known: its record was deleted by retention or compaction, or no broker answers in time. Blocks.
-    pub(in crate::source) fn among(&self, logs: HashMap<Key, Mark>) -> HashSet<Key> {
+    pub(in crate::source) fn find_recreated(
+        &self,
+        logs: HashMap<PartitionKey, RecordFingerprint>,
+    ) -> HashSet<PartitionKey> {
         if logs.is_empty() {
             return HashSet::new();
         }
-        self.ask(logs).unwrap_or_else(|error| {
+        self.fetch_and_compare(logs).unwrap_or_else(|error| {
             warn!(%error, "can't check whether topics were recreated: they are read from the committed offsets");
             HashSet::new()
         })
     }
 
-    fn ask(&self, logs: HashMap<Key, Mark>) -> KafkaResult<HashSet<Key>> {
+    fn fetch_and_compare(&self, logs: HashMap<PartitionKey, RecordFingerprint>) -> KafkaResult<HashSet<PartitionKey>> {
         let consumer = Arc::new(self.settings.create_with_context::<_, BaseConsumer<QuietContext>>(QuietContext)?);
         let mut positions = TopicPartitionList::with_capacity(logs.len());
         let mut asked = Vec::with_capacity(logs.len());
         for (key, log) in logs {
             positions.add_partition_offset(&key.0, key.1, Offset::Offset(log.offset))?;
             let queue = consumer.split_partition_queue(&key.0, key.1);
-            asked.extend(queue.map(|queue| PendingCheck { key, log, queue }));
+            asked.extend(queue.map(|queue| PendingCheck { key, expected: log, queue }));
         }
         consumer.assign(&positions)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + CHECK_TIMEOUT;
         let mut recreated = HashSet::new();
         loop {
             // Serves events of the client. Records arrive in the queues of their partitions.
             let _ = consumer.poll(Duration::ZERO);
             let left = deadline.saturating_duration_since(Instant::now());
-            asked.retain(|of| match of.is_another(&consumer, left) {
+            asked.retain(|of| match of.is_recreated(&consumer, left) {
                 Some(true) => !recreated.insert(of.key.clone()),
                 Some(false) => false,
                 None => true,
@@ -110,23 +113,23 @@ impl RecreatedPartitions {
                 );
                 return Ok(recreated);
             }
-            thread::sleep(PAUSE);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 }
 
 impl PendingCheck {
     /// Whether this is another log; None until an answer has arrived.
-    fn is_another(&self, consumer: &BaseConsumer<QuietContext>, left: Duration) -> Option<bool> {
+    fn is_recreated(&self, consumer: &BaseConsumer<QuietContext>, left: Duration) -> Option<bool> {
         match self.queue.poll(Duration::ZERO)? {
             Ok(message) => {
                 let timestamp = message.timestamp().to_millis().unwrap_or(0);
-                Some(is_of_another_log(self.log, Mark { offset: message.offset(), timestamp }))
+                Some(is_other_log(self.expected, RecordFingerprint { offset: message.offset(), timestamp }))
             }
             // No record at this offset or behind it: retention has deleted all, or the log is too short.
             Err(KafkaError::PartitionEOF(_)) => {
                 let ends = consumer.fetch_watermarks(&self.key.0, self.key.1, left);
-                Some(ends.is_ok_and(|(_, end)| end <= self.log.offset))
+                Some(ends.is_ok_and(|(_, end)| end <= self.expected.offset))
             }
             Err(error) => {
                 debug!(%error, "the client that detects recreated topics retries after an error");
@@ -137,7 +140,7 @@ impl PendingCheck {
 }
 
 /// Whether the record found shows another log. `was` is the expected record.
-fn is_of_another_log(was: Mark, found: Mark) -> bool {
+fn is_other_log(was: RecordFingerprint, found: RecordFingerprint) -> bool {
     match found.offset.cmp(&was.offset) {
         Ordering::Equal => found.timestamp != was.timestamp,
         // The log ends before the offset, and the client continued at its start.
@@ -157,8 +160,8 @@ mod tests {
 
     #[test]
     fn another_log_is_known_by_another_record_or_an_earlier_end() {
-        let was = Mark { offset: 7, timestamp: 1000 };
-        let is = |offset, timestamp| is_of_another_log(was, Mark { offset, timestamp });
+        let was = RecordFingerprint { offset: 7, timestamp: 1000 };
+        let is = |offset, timestamp| is_other_log(was, RecordFingerprint { offset, timestamp });
         assert!(!is(7, 1000));
         assert!(is(7, 1001) && is(7, 0));
         assert!(is(6, 1000), "the end is before it, and the client went to the start");

@@ -18,11 +18,11 @@ use rdkafka::{ClientContext, Message as _};
 use tokio::sync::Notify;
 use tracing::{debug, warn};
 
-use super::read_error::keep_reason;
+use super::read_error::store_last_reason;
 use crate::telemetry::RepeatFilter;
 
 /// Settings that a client without a group does not need and may not accept.
-pub const OF_MEMBERS: [&str; 10] = [
+pub const GROUP_MEMBER_SETTINGS: [&str; 10] = [
     "group.protocol",
     "group.protocol.type",
     "group.remote.assignor",
@@ -36,13 +36,13 @@ pub const OF_MEMBERS: [&str; 10] = [
 ];
 
 /// Max distance, in records, to a record that is reached by reading on. A record further ahead needs a new fetch.
-const NEAR: i64 = 2000;
+const MAX_READ_AHEAD_DISTANCE: i64 = 2000;
 
 /// How long a partition stays assigned while no record of it is read.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a broker may take to return a partition's first offset.
-const ANSWER: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The client, created when it is first needed.
 pub(super) struct Rereader {
@@ -51,7 +51,7 @@ pub(super) struct Rereader {
 }
 
 /// One partition of the client.
-pub(super) struct Reread {
+pub(super) struct RereadPartition {
     consumer: Arc<BaseConsumer<RereadContext>>,
     topic: Arc<str>,
     partition: i32,
@@ -61,14 +61,14 @@ pub(super) struct Reread {
     /// The offset after the last record that was read; None while the partition is not assigned.
     position: Option<i64>,
     /// When the last record was read.
-    used: Instant,
+    last_read_at: Instant,
 }
 
 /// Settings of a client that reads the topics of the group's consumer at any offset. It has the group's name, because
 /// an assignment needs a group that the cluster allows, but it neither joins the group nor commits.
-pub(super) fn of_no_member(client: &ClientConfig) -> ClientConfig {
+pub(super) fn non_member_settings(client: &ClientConfig) -> ClientConfig {
     let mut settings = client.clone();
-    for name in OF_MEMBERS {
+    for name in GROUP_MEMBER_SETTINGS {
         settings.remove(name);
     }
     settings
@@ -85,7 +85,7 @@ pub(super) struct RereadContext(RepeatFilter);
 
 impl ClientContext for RereadContext {
     fn error(&self, error: KafkaError, reason: &str) {
-        keep_reason(reason);
+        store_last_reason(reason);
         if let Some(more) = self.0.due(reason, Instant::now()) {
             warn!(%error, reason, more, "the client that reads waiting calls reports an error and retries");
         }
@@ -101,7 +101,7 @@ impl Rereader {
     }
 
     pub(super) fn settings(client: &ClientConfig) -> ClientConfig {
-        let mut settings = of_no_member(client);
+        let mut settings = non_member_settings(client);
         settings.set("queued.max.messages.kbytes", "1024").set("fetch.message.max.bytes", "262144");
         settings
     }
@@ -110,7 +110,7 @@ impl Rereader {
     ///
     /// # Errors
     /// The Kafka client can't be created, or has no queue for the partition.
-    pub(super) fn of(&self, topic: &Arc<str>, partition: i32) -> KafkaResult<Reread> {
+    pub(super) fn open_partition(&self, topic: &Arc<str>, partition: i32) -> KafkaResult<RereadPartition> {
         let mut made = self.consumer.lock();
         let consumer = match &*made {
             Some(consumer) => consumer.clone(),
@@ -122,21 +122,29 @@ impl Rereader {
         let arrived = Arc::<Notify>::default();
         let wake = arrived.clone();
         queue.set_nonempty_callback(move || wake.notify_one());
-        Ok(Reread { consumer, topic: topic.clone(), partition, queue, arrived, position: None, used: Instant::now() })
+        Ok(RereadPartition {
+            consumer,
+            topic: topic.clone(),
+            partition,
+            queue,
+            arrived,
+            position: None,
+            last_read_at: Instant::now(),
+        })
     }
 }
 
-impl Reread {
+impl RereadPartition {
     /// Continues at this offset, or at the first record behind it.
-    pub(super) fn go_to(&mut self, offset: i64) -> KafkaResult<()> {
-        if self.position.is_some_and(|position| (position..position + NEAR).contains(&offset)) {
+    pub(super) fn seek(&mut self, offset: i64) -> KafkaResult<()> {
+        if self.position.is_some_and(|position| (position..position + MAX_READ_AHEAD_DISTANCE).contains(&offset)) {
             return Ok(());
         }
-        self.leave();
+        self.unassign();
         let mut position = TopicPartitionList::new();
         position.add_partition_offset(&self.topic, self.partition, Offset::Offset(offset))?;
         self.consumer.incremental_assign(&position)?;
-        (self.position, self.used) = (Some(offset), Instant::now());
+        (self.position, self.last_read_at) = (Some(offset), Instant::now());
         Ok(())
     }
 
@@ -150,7 +158,7 @@ impl Reread {
         }
         let polled = self.queue.poll(Duration::ZERO)?;
         if let Ok(message) = &polled {
-            (self.position, self.used) = (Some(message.offset() + 1), Instant::now());
+            (self.position, self.last_read_at) = (Some(message.offset() + 1), Instant::now());
         }
         Some(polled)
     }
@@ -158,7 +166,7 @@ impl Reread {
     /// The offset of the partition's first record; None if no broker answers.
     pub(super) async fn first_offset(&self) -> Option<i64> {
         let (consumer, topic, partition) = (self.consumer.clone(), self.topic.clone(), self.partition);
-        let asked = tokio::task::spawn_blocking(move || consumer.fetch_watermarks(&topic, partition, ANSWER));
+        let asked = tokio::task::spawn_blocking(move || consumer.fetch_watermarks(&topic, partition, REQUEST_TIMEOUT));
         match asked.await {
             Ok(Ok((first, _))) => Some(first),
             Ok(Err(error)) => {
@@ -171,14 +179,14 @@ impl Reread {
 
     /// Stops fetching if no record was read for [`IDLE`]: at the end of a partition the client would poll the broker
     /// all the time.
-    pub(super) fn leave_when_idle(&mut self) {
-        if self.position.is_some() && self.used.elapsed() >= IDLE {
-            self.leave();
+    pub(super) fn unassign_when_idle(&mut self) {
+        if self.position.is_some() && self.last_read_at.elapsed() >= IDLE_TIMEOUT {
+            self.unassign();
         }
     }
 
     /// Stops fetching until the next [`Reread::go_to`].
-    pub(super) fn leave(&mut self) {
+    pub(super) fn unassign(&mut self) {
         if self.position.is_none() {
             return;
         }
@@ -193,8 +201,8 @@ impl Reread {
     }
 }
 
-impl Drop for Reread {
+impl Drop for RereadPartition {
     fn drop(&mut self) {
-        self.leave();
+        self.unassign();
     }
 }

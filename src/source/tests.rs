@@ -12,7 +12,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::Notify;
 
-use super::completion::{CommitMetadata, Mark};
+use super::completion::{CommitMetadata, RecordFingerprint};
 use super::*;
 use crate::lifecycle::Readiness;
 use crate::receipt::Budget;
@@ -31,7 +31,7 @@ type Broker = MockCluster<'static, DefaultProducerContext>;
 struct Seen {
     values: Mutex<Vec<String>>,
     kept: Mutex<Vec<Receipt>>,
-    unreadable: Mutex<Vec<Unreadable>>,
+    unreadable: Mutex<Vec<UnreadableRange>>,
     keep_unreadable: AtomicBool,
     /// Values of records whose receipts are kept open.
     keep: BTreeSet<&'static str>,
@@ -69,7 +69,7 @@ impl Handler for Recorder {
         self.0.more.notify_one();
     }
 
-    fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
+    fn dead_letter_unreadable(&mut self, offsets: &UnreadableRange, receipt: Receipt) {
         self.0.unreadable.lock().unwrap().push(offsets.clone());
         match self.0.keep_unreadable.load(Ordering::SeqCst) {
             true => self.0.kept.lock().unwrap().push(receipt),
@@ -80,13 +80,13 @@ impl Handler for Recorder {
 
 struct Recorders(Arc<Seen>);
 
-impl Handlers for Recorders {
+impl HandlerFactory for Recorders {
     type Handler = Recorder;
     type Backlog = Infallible;
 
-    fn for_partition(&self, topic: &str, _: i32) -> Option<Reads<Recorder, Infallible>> {
+    fn for_partition(&self, topic: &str, _: i32) -> Option<ReadMode<Recorder, Infallible>> {
         assert!([TOPIC, OTHER_TOPIC].contains(&topic), "{topic}");
-        Some(Reads::InTurn(Recorder(self.0.clone())))
+        Some(ReadMode::Sequential(Recorder(self.0.clone())))
     }
 }
 
@@ -166,7 +166,7 @@ async fn committed_of(topic: &'static str, broker: &Broker) -> Vec<Option<i64>> 
 async fn stop(source: Source<Recorders>) -> usize {
     let drained = source.drain().await;
     let left = source.leave(drained).await;
-    assert!(left.committed);
+    assert!(left.all_committed);
     left.unsettled
 }
 
@@ -217,7 +217,7 @@ async fn commit_of_another_log(broker: &Broker, offset: i64) {
     tokio::task::spawn_blocking(move || {
         let consumer: BaseConsumer = settings.into_iter().collect::<ClientConfig>().create().unwrap();
         let cluster = consumer.client().fetch_cluster_id(Duration::from_secs(5)).unwrap_or_default();
-        let log = Mark { offset: offset - 1, timestamp: 1 };
+        let log = RecordFingerprint { offset: offset - 1, timestamp: 1 };
         let mut partitions = TopicPartitionList::new();
         let mut element = partitions.add_partition(TOPIC, 0);
         element.set_offset(Offset::Offset(offset)).unwrap();
@@ -309,8 +309,8 @@ async fn a_topic_whose_commits_are_refused_keeps_no_other_waiting() {
     broker.request_errors(RDKafkaApiKey::OffsetCommit, &answers);
     let drained = source.drain().await;
     let leaving = tokio::time::Instant::now();
-    assert!(!source.leave(drained).await.committed);
-    assert!(leaving.elapsed() < commit_loop::PATIENCE, "the stop waited too long: {:?}", leaving.elapsed());
+    assert!(!source.leave(drained).await.all_committed);
+    assert!(leaving.elapsed() < commit_loop::LEAVE_TIMEOUT, "the stop waited too long: {:?}", leaving.elapsed());
     assert_eq!(committed_of(TOPIC, &broker).await, vec![None; 4], "the first by name is refused");
     assert_eq!(committed_of(OTHER_TOPIC, &broker).await, vec![Some(2); 4]);
 }
@@ -324,7 +324,7 @@ async fn partitions_that_move_to_a_second_member_lose_nothing_and_double_nothing
     first.until(20).await;
 
     let two = join(&broker, &second);
-    two.assigned().await;
+    two.wait_until_assigned().await;
     while one.partitions() != 2 || two.partitions() != 2 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -5,24 +5,26 @@ use std::time::Duration;
 
 use super::Config;
 use crate::catalogue::{self, Catalogue};
-use crate::endpoints::{EndpointsReport, Group, REPORT_PREFIX, RetryOrder, SILENT_MS, Unwritten};
+use crate::endpoints::{EndpointsReport, GroupStatus, MAX_REPORT_AGE_MS, REPORT_PREFIX, RetryOrder, StatsTopicRecord};
 use crate::kafka::producer::{self, AwaitedProducer, Headers, NewRecord};
-use crate::kafka::topic_reader::{self, Bounds, Range, TopicReader};
+use crate::kafka::topic_reader::{self, PageLimits, Range, TopicReader};
 use crate::kafka::{KafkaError, TopicError};
 
 /// Limits for reading the reports: number, bytes and time.
-const READ: Bounds = Bounds { found: 10_000, bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) };
+const REPORT_LIMITS: PageLimits =
+    PageLimits { max_found: 10_000, max_bytes: 256 * 1024 * 1024, max_time: Duration::from_secs(10) };
 /// Limits for reading the tables, which are scattered over the whole topic.
-const READ_ALL: Bounds = Bounds { found: 200_000, bytes: 1024 * 1024 * 1024, time: Duration::from_secs(30) };
+const CATALOGUE_LIMITS: PageLimits =
+    PageLimits { max_found: 200_000, max_bytes: 1024 * 1024 * 1024, max_time: Duration::from_secs(30) };
 /// Max time to write an order, in milliseconds.
-const WRITE_MS: &str = "10000";
+const WRITE_TIMEOUT_MS: &str = "10000";
 
 /// Why the tables and fields seen in the stream can't be read.
 #[derive(Debug, thiserror::Error)]
-pub enum NotRead {
+pub enum CatalogueReadError {
     #[error(transparent)]
     TopicReader(#[from] topic_reader::Error),
-    #[error("topic {topic} could not be read to its start within {:?} and {} bytes", READ_ALL.time, READ_ALL.bytes)]
+    #[error("topic {topic} could not be read to its start within {:?} and {} bytes", CATALOGUE_LIMITS.max_time, CATALOGUE_LIMITS.max_bytes)]
     Long { topic: String },
 }
 
@@ -30,20 +32,20 @@ pub enum NotRead {
 ///
 /// # Errors
 /// The topic can't be read.
-pub async fn endpoints(
+pub async fn read_endpoints(
     config: &Config,
     kafka: &HashMap<String, String>,
     now_ms: i64,
-) -> Result<Group, topic_reader::Error> {
+) -> Result<GroupStatus, topic_reader::Error> {
     let journal = TopicReader::new(&config.topic, kafka.clone().into_iter().collect());
-    let range = Range { since_ms: Some(now_ms - SILENT_MS), ..Range::default() };
-    let page = journal.page(None, range, READ, |record| {
+    let range = Range { since_ms: Some(now_ms - MAX_REPORT_AGE_MS), ..Range::default() };
+    let page = journal.page(None, range, REPORT_LIMITS, |record| {
         let key = std::str::from_utf8(record.key?).ok()?.strip_prefix(REPORT_PREFIX)?;
         // A report that a newer version wrote in another form is skipped.
         Some((key.to_owned(), EndpointsReport::read(record.value?).ok()?))
     });
-    let mut group = Group::default();
-    page.await?.found.into_iter().for_each(|(run, report)| group.learn_report(&run, report));
+    let mut group = GroupStatus::default();
+    page.await?.found.into_iter().for_each(|(run, report)| group.apply_report(&run, report));
     Ok(group)
 }
 
@@ -52,10 +54,10 @@ pub async fn endpoints(
 ///
 /// # Errors
 /// The topic can't be read, or not to its start.
-pub async fn catalogue(config: &Config, kafka: &HashMap<String, String>) -> Result<Catalogue, NotRead> {
+pub async fn catalogue(config: &Config, kafka: &HashMap<String, String>) -> Result<Catalogue, CatalogueReadError> {
     let journal = TopicReader::new(&config.topic, kafka.clone().into_iter().collect());
-    let page = journal.page(None, Range::default(), READ_ALL, |record| {
-        let key = std::str::from_utf8(record.key?).ok()?.strip_prefix(catalogue::PREFIX)?;
+    let page = journal.page(None, Range::default(), CATALOGUE_LIMITS, |record| {
+        let key = std::str::from_utf8(record.key?).ok()?.strip_prefix(catalogue::TABLE_PREFIX)?;
         Some((key.to_owned(), record.value?.to_owned()))
     });
     let page = match page.await {
@@ -63,13 +65,13 @@ pub async fn catalogue(config: &Config, kafka: &HashMap<String, String>) -> Resu
         Err(topic_reader::Error::Topic(TopicError::NoTopic { .. })) => return Ok(Catalogue::default()),
         Err(error) => return Err(error.into()),
     };
-    if page.next.is_some() {
-        return Err(NotRead::Long { topic: config.topic.clone() });
+    if page.next_cursor.is_some() {
+        return Err(CatalogueReadError::Long { topic: config.topic.clone() });
     }
     let catalogue = Catalogue::default();
     for (key, value) in page.found {
         // A record that a newer version wrote in another form is skipped.
-        let _ = catalogue.learn(&key, &value);
+        let _ = catalogue.merge_record(&key, &value);
     }
     Ok(catalogue)
 }
@@ -79,16 +81,16 @@ pub async fn catalogue(config: &Config, kafka: &HashMap<String, String>) -> Resu
 ///
 /// # Errors
 /// The topic does not accept one of them.
-pub async fn retry_now(
+pub async fn write_retry_orders(
     config: &Config,
     kafka: &HashMap<String, String>,
     orders: &[RetryOrder],
 ) -> Result<(), KafkaError> {
-    let settings = producer::settings(&kafka.clone().into_iter().collect(), WRITE_MS);
+    let settings = producer::settings(&kafka.clone().into_iter().collect(), WRITE_TIMEOUT_MS);
     let records: Vec<NewRecord> = orders
         .iter()
         .map(|order| {
-            let Unwritten { key, value } = order.record();
+            let StatsTopicRecord { key, value } = order.record();
             NewRecord { key: Some(key.into()), value: Some(value.into()), headers: Headers::default() }
         })
         .collect();

@@ -9,13 +9,13 @@ use crate::id::EventId;
 use crate::rules::Totals;
 
 /// Prefix of the keys of counts.
-pub(super) const PREFIX: &str = "count/";
+pub(super) const COUNT_PREFIX: &str = "count/";
 
 /// One run of an instance, from its start to its end: a random number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Run(pub u64);
+pub struct RunId(pub u64);
 
-impl fmt::Display for Run {
+impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
     }
@@ -23,11 +23,11 @@ impl fmt::Display for Run {
 
 /// All that one run has counted of one event in one hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Count {
+pub(super) struct HourCount {
     pub event: EventId,
     /// Hours since 1970.
     pub hour: u32,
-    pub run: Run,
+    pub run: RunId,
     pub totals: Totals,
 }
 
@@ -44,20 +44,20 @@ pub(super) enum InvalidCount {
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
 #[derive(Default)]
-struct Numbers {
+struct CountValue {
     messages: u64,
     calls: u64,
     errors: u64,
 }
 
-impl Count {
+impl HourCount {
     pub fn key(&self) -> String {
-        format!("{PREFIX}{}/{}/{}", self.event, self.hour, self.run)
+        format!("{COUNT_PREFIX}{}/{}/{}", self.event, self.hour, self.run)
     }
 
     pub fn value(&self) -> String {
         let Totals { messages, calls, errors } = self.totals;
-        serde_json::to_string(&Numbers { messages, calls, errors }).expect("numbers are JSON")
+        serde_json::to_string(&CountValue { messages, calls, errors }).expect("numbers are JSON")
     }
 
     /// Parses a record. `key` is the part after [`PREFIX`].
@@ -72,8 +72,8 @@ impl Count {
         };
         let event = event.parse().map_err(|_| InvalidCount::Key)?;
         let hour = hour.parse().map_err(|_| InvalidCount::Key)?;
-        let run = Run(u64::from_str_radix(run, 16).map_err(|_| InvalidCount::Key)?);
-        let Numbers { messages, calls, errors } = serde_json::from_slice(value)?;
+        let run = RunId(u64::from_str_radix(run, 16).map_err(|_| InvalidCount::Key)?);
+        let CountValue { messages, calls, errors } = serde_json::from_slice(value)?;
         Ok(Self { event, hour, run, totals: Totals { messages, calls, errors } })
     }
 }
@@ -85,21 +85,21 @@ mod tests {
     #[test]
     fn a_count_reads_back_as_it_was_written() {
         let totals = Totals { messages: 1, calls: 2, errors: u64::MAX };
-        let count = Count { event: "abc123".parse().unwrap(), hour: 489_000, run: Run(7), totals };
+        let count = HourCount { event: "abc123".parse().unwrap(), hour: 489_000, run: RunId(7), totals };
         assert_eq!(count.key(), "count/abc123/489000/0000000000000007");
         assert_eq!(count.value(), r#"{"messages":1,"calls":2,"errors":18446744073709551615}"#);
-        assert_eq!(Count::parse(&count.key()[PREFIX.len()..], count.value().as_bytes()).unwrap(), count);
+        assert_eq!(HourCount::parse(&count.key()[COUNT_PREFIX.len()..], count.value().as_bytes()).unwrap(), count);
         let newer = br#"{"messages":1,"calls":2,"errors":18446744073709551615,"more":[]}"#;
-        assert_eq!(Count::parse("abc123/489000/7", newer).unwrap(), count);
+        assert_eq!(HourCount::parse("abc123/489000/7", newer).unwrap(), count);
     }
 
     #[test]
     fn what_is_no_count_is_refused() {
         for key in ["", "abc123", "abc123/1", "abc123/1/7/9", "abc/1/7", "abc123/-1/7", "abc123/1/x"] {
-            assert!(Count::parse(key, b"{}").is_err(), "{key}");
+            assert!(HourCount::parse(key, b"{}").is_err(), "{key}");
         }
         for value in ["", "7", r#"{"messages":-1}"#, "{\"messages\":1.5}"] {
-            assert!(Count::parse("abc123/1/7", value.as_bytes()).is_err(), "{value}");
+            assert!(HourCount::parse("abc123/1/7", value.as_bytes()).is_err(), "{value}");
         }
     }
 }

@@ -6,71 +6,71 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 
-use super::record::{Count, Run};
+use super::record::{HourCount, RunId};
 use crate::id::EventId;
 use crate::rules::Totals;
 
 /// Hours that are summed, including the current one: 30 days.
-const HOURS: u32 = 30 * 24;
+const SUMMED_HOURS: u32 = 30 * 24;
 
 /// Counts of all runs.
-pub(super) struct Sums {
+pub(super) struct CountSums {
     /// Run of this instance.
-    run: Run,
-    events: HashMap<EventId, OfEvent>,
+    run: RunId,
+    events: HashMap<EventId, EventSums>,
     /// Oldest hour that is summed.
-    oldest: u32,
+    oldest_hour: u32,
     /// Own counts that the topic may lack.
     unwritten: BTreeSet<(u32, EventId)>,
 }
 
 #[derive(Default)]
-struct OfEvent {
+struct EventSums {
     sum: Totals,
     /// Sorted by hour, then run. A cell takes 40 bytes, so hours of many events take little memory.
-    cells: Vec<Cell>,
+    run_hours: Vec<RunHourTotals>,
 }
 
-struct Cell {
+struct RunHourTotals {
     hour: u32,
-    run: Run,
+    run: RunId,
     totals: Totals,
 }
 
-impl Sums {
-    pub fn new(run: Run) -> Self {
-        Self { run, events: HashMap::new(), oldest: 0, unwritten: BTreeSet::new() }
+impl CountSums {
+    pub fn new(run: RunId) -> Self {
+        Self { run, events: HashMap::new(), oldest_hour: 0, unwritten: BTreeSet::new() }
     }
 
     /// Drops counts older than 30 days. When a clock that was ahead is set back, the oldest hour moves back too.
     /// Otherwise no count would be added until the clock reaches the old time again.
-    pub fn move_to(&mut self, hour: u32) {
-        let oldest = hour.saturating_add(1).saturating_sub(HOURS);
-        if oldest == self.oldest {
+    pub fn advance_to(&mut self, hour: u32) {
+        let oldest = hour.saturating_add(1).saturating_sub(SUMMED_HOURS);
+        if oldest == self.oldest_hour {
             return;
         }
-        self.oldest = oldest;
+        self.oldest_hour = oldest;
         self.unwritten.retain(|(hour, _)| *hour >= oldest);
         self.events.retain(|_, event| {
-            event.forget_before(oldest);
-            !event.cells.is_empty()
+            event.drop_before(oldest);
+            !event.run_hours.is_empty()
         });
     }
 
     /// Adds to the counts of this run.
     pub fn add(&mut self, event: EventId, hour: u32, totals: Totals) {
-        if hour >= self.oldest && !totals.is_zero() {
+        if hour >= self.oldest_hour && !totals.is_zero() {
             let run = self.run;
-            self.events.entry(event).or_default().change(hour, run, |known| *known += totals);
+            self.events.entry(event).or_default().update_run_hour(hour, run, |known| *known += totals);
             self.unwritten.insert((hour, event));
         }
     }
 
     /// Merges a record of the topic.
-    pub fn learn(&mut self, count: Count) {
+    pub fn merge(&mut self, count: HourCount) {
         // This run's counts in memory are newer than its records.
-        if count.run != self.run && count.hour >= self.oldest {
-            self.events.entry(count.event).or_default().change(count.hour, count.run, |known| {
+        if count.run != self.run && count.hour >= self.oldest_hour {
+            self.events.entry(count.event).or_default().update_run_hour(count.hour, count.run, |known| {
                 known.messages = known.messages.max(count.totals.messages);
                 known.calls = known.calls.max(count.totals.calls);
                 known.errors = known.errors.max(count.totals.errors);
@@ -84,10 +84,10 @@ impl Sums {
     }
 
     /// Own counts that the topic may lack, oldest hour first, starting after the count `after`.
-    pub fn unwritten(&self, after: Option<&Count>, at_most: usize) -> Vec<Count> {
+    pub fn unwritten(&self, after: Option<&HourCount>, at_most: usize) -> Vec<HourCount> {
         let own = |&(hour, event): &(u32, EventId)| {
-            let totals = self.events.get(&event)?.cell(hour, self.run)?;
-            Some(Count { event, hour, run: self.run, totals })
+            let totals = self.events.get(&event)?.totals_at(hour, self.run)?;
+            Some(HourCount { event, hour, run: self.run, totals })
         };
         let after = after.map_or(Bound::Unbounded, |count| Bound::Excluded((count.hour, count.event)));
         self.unwritten.range((after, Bound::Unbounded)).filter_map(own).take(at_most).collect()
@@ -98,8 +98,8 @@ impl Sums {
     }
 
     /// Marks an own count as written. A count that has grown since then stays unwritten.
-    pub fn written(&mut self, count: &Count) {
-        let now = self.events.get(&count.event).and_then(|event| event.cell(count.hour, self.run));
+    pub fn mark_written(&mut self, count: &HourCount) {
+        let now = self.events.get(&count.event).and_then(|event| event.totals_at(count.hour, self.run));
         if now.is_none_or(|now| now == count.totals) {
             self.unwritten.remove(&(count.hour, count.event));
         }
@@ -107,44 +107,44 @@ impl Sums {
 
     /// Marks all own counts as unwritten, because the topic was recreated and lacks them. Counts of other runs stay
     /// valid.
-    pub fn write_all_again(&mut self) {
+    pub fn mark_all_unwritten(&mut self) {
         for (event, of_event) in &self.events {
-            let own = of_event.cells.iter().filter(|cell| cell.run == self.run);
+            let own = of_event.run_hours.iter().filter(|cell| cell.run == self.run);
             self.unwritten.extend(own.map(|cell| (cell.hour, *event)));
         }
     }
 }
 
-impl OfEvent {
-    fn position(&self, hour: u32, run: Run) -> Result<usize, usize> {
-        self.cells.binary_search_by_key(&(hour, run), |cell| (cell.hour, cell.run))
+impl EventSums {
+    fn position(&self, hour: u32, run: RunId) -> Result<usize, usize> {
+        self.run_hours.binary_search_by_key(&(hour, run), |cell| (cell.hour, cell.run))
     }
 
-    fn cell(&self, hour: u32, run: Run) -> Option<Totals> {
-        self.position(hour, run).ok().map(|position| self.cells[position].totals)
+    fn totals_at(&self, hour: u32, run: RunId) -> Option<Totals> {
+        self.position(hour, run).ok().map(|position| self.run_hours[position].totals)
     }
 
     /// Changes a cell and updates the sum.
-    fn change(&mut self, hour: u32, run: Run, change: impl FnOnce(&mut Totals)) {
+    fn update_run_hour(&mut self, hour: u32, run: RunId, change: impl FnOnce(&mut Totals)) {
         let position = self.position(hour, run).unwrap_or_else(|position| {
-            self.cells.insert(position, Cell { hour, run, totals: Totals::default() });
+            self.run_hours.insert(position, RunHourTotals { hour, run, totals: Totals::default() });
             position
         });
-        change(&mut self.cells[position].totals);
-        self.sum_up();
+        change(&mut self.run_hours[position].totals);
+        self.recompute_sum();
     }
 
-    fn forget_before(&mut self, oldest: u32) {
-        let gone = self.cells.partition_point(|cell| cell.hour < oldest);
+    fn drop_before(&mut self, oldest: u32) {
+        let gone = self.run_hours.partition_point(|cell| cell.hour < oldest);
         if gone > 0 {
-            self.cells.drain(..gone);
-            self.sum_up();
+            self.run_hours.drain(..gone);
+            self.recompute_sum();
         }
     }
 
-    fn sum_up(&mut self) {
+    fn recompute_sum(&mut self) {
         self.sum = Totals::default();
-        self.cells.iter().for_each(|cell| self.sum += cell.totals);
+        self.run_hours.iter().for_each(|cell| self.sum += cell.totals);
     }
 }
 
@@ -164,45 +164,45 @@ mod tests {
 
     #[test]
     fn hours_older_than_thirty_days_are_forgotten() {
-        let mut sums = Sums::new(Run(1));
-        sums.move_to(1_000);
+        let mut sums = CountSums::new(RunId(1));
+        sums.advance_to(1_000);
         sums.add(event(1), 1_000, totals(3));
-        sums.learn(Count { event: event(1), hour: 281, run: Run(2), totals: totals(5) });
-        sums.learn(Count { event: event(1), hour: 280, run: Run(2), totals: totals(7) });
+        sums.merge(HourCount { event: event(1), hour: 281, run: RunId(2), totals: totals(5) });
+        sums.merge(HourCount { event: event(1), hour: 280, run: RunId(2), totals: totals(7) });
         assert_eq!(sums.of(event(1)), totals(3).plus(totals(5)));
-        sums.move_to(1_001);
+        sums.advance_to(1_001);
         assert_eq!(sums.of(event(1)), totals(3));
-        sums.learn(Count { event: event(1), hour: 281, run: Run(2), totals: totals(5) });
+        sums.merge(HourCount { event: event(1), hour: 281, run: RunId(2), totals: totals(5) });
         assert_eq!(sums.of(event(1)), totals(3), "an hour that was forgotten does not come back");
-        sums.move_to(1_719);
+        sums.advance_to(1_719);
         assert_eq!((sums.of(event(1)), sums.unwritten_len()), (totals(3), 1));
-        sums.move_to(1_720);
+        sums.advance_to(1_720);
         assert_eq!((sums.of(event(1)), sums.unwritten_len()), (Totals::default(), 0));
         assert!(sums.events.is_empty());
     }
 
     #[test]
     fn a_clock_that_was_ahead_does_not_keep_counts_away() {
-        let mut sums = Sums::new(Run(1));
-        sums.move_to(900_000);
+        let mut sums = CountSums::new(RunId(1));
+        sums.advance_to(900_000);
         sums.add(event(1), 1_000, totals(1));
-        sums.move_to(1_000);
+        sums.advance_to(1_000);
         sums.add(event(1), 1_000, totals(3));
         assert_eq!(sums.of(event(1)), totals(3));
     }
 
     #[test]
     fn a_count_that_grew_while_it_was_written_is_written_again() {
-        let mut sums = Sums::new(Run(1));
+        let mut sums = CountSums::new(RunId(1));
         sums.add(event(1), 10, totals(2));
         let written = sums.unwritten(None, 9);
         sums.add(event(1), 10, totals(2));
-        written.iter().for_each(|count| sums.written(count));
+        written.iter().for_each(|count| sums.mark_written(count));
         let [count] = sums.unwritten(None, 9).try_into().unwrap();
         assert_eq!(count.totals, totals(4));
-        sums.written(&count);
+        sums.mark_written(&count);
         assert_eq!(sums.unwritten_len(), 0);
-        sums.write_all_again();
+        sums.mark_all_unwritten();
         sums.add(event(2), 10, totals(1));
         sums.add(event(3), 9, totals(1));
         let [oldest] = sums.unwritten(None, 1).try_into().unwrap();
@@ -227,7 +227,7 @@ mod tests {
             write_after in prop::collection::vec(any::<bool>(), 60),
             order in prop::collection::vec(any::<prop::sample::Index>(), 60),
         ) {
-            let mut runs: Vec<Sums> = (0..3).map(|run| Sums::new(Run(run))).collect();
+            let mut runs: Vec<CountSums> = (0..3).map(|run| CountSums::new(RunId(run))).collect();
             let mut expected: HashMap<EventId, Totals> = HashMap::new();
             let mut topic = Vec::new();
             for ((run, number, hour, messages), write) in added.into_iter().zip(write_after) {
@@ -236,18 +236,18 @@ mod tests {
                 sums.add(event(number), hour, totals(messages));
                 if write {
                     let counts = sums.unwritten(None, 2);
-                    counts.iter().for_each(|count| sums.written(count));
+                    counts.iter().for_each(|count| sums.mark_written(count));
                     topic.extend(counts);
                 }
             }
             for sums in &mut runs {
                 topic.extend(sums.unwritten(None, usize::MAX));
             }
-            let again: Vec<Count> = order.iter().filter(|_| !topic.is_empty()).map(|at| *at.get(&topic)).collect();
-            let records: Vec<Count> = again.iter().chain(&topic).chain(again.iter().rev()).copied().collect();
-            runs.push(Sums::new(Run(99)));
+            let again: Vec<HourCount> = order.iter().filter(|_| !topic.is_empty()).map(|at| *at.get(&topic)).collect();
+            let records: Vec<HourCount> = again.iter().chain(&topic).chain(again.iter().rev()).copied().collect();
+            runs.push(CountSums::new(RunId(99)));
             for sums in &mut runs {
-                records.iter().for_each(|count| sums.learn(*count));
+                records.iter().for_each(|count| sums.merge(*count));
                 for number in 1..4 {
                     prop_assert_eq!(sums.of(event(number)), expected.get(&event(number)).copied().unwrap_or_default());
                 }

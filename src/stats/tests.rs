@@ -7,7 +7,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 
 use super::*;
-use crate::endpoints::{LineWaits, OVERFLOW};
+use crate::endpoints::{LineWaitingCalls, OVERFLOW_PLACE};
 use crate::id::Line;
 use crate::rules::EventCounts;
 
@@ -36,7 +36,7 @@ impl Broker {
 
     fn instance(&self) -> Instance {
         let index = Arc::new(Index::default());
-        let counts = index.counts().of(event());
+        let counts = index.counters().of(event());
         Instance {
             stats: Stats::start(&self.config, &self.kafka, index, Arc::default(), Arc::default()).unwrap(),
             counts,
@@ -57,8 +57,8 @@ impl Broker {
 impl Instance {
     fn count(&self, messages: u64) {
         for _ in 0..messages {
-            self.counts.message_to(0);
-            self.counts.call();
+            self.counts.count_message(0);
+            self.counts.count_call();
         }
         self.counts.error();
     }
@@ -95,7 +95,7 @@ async fn instances_sum_what_all_counted_and_those_that_are_gone() {
 
     let three = broker.instance();
     three.count(1);
-    three.stats.caught_up().await;
+    three.stats.wait_until_caught_up().await;
     assert!(three.stats.is_caught_up());
     assert_eq!(three.totals(), [4, 4, 2], "what one wrote at its stop, and its own");
     two.stats.stop().await;
@@ -116,12 +116,12 @@ async fn instances_tell_each_other_of_their_endpoints_and_of_orders() {
     let ((one, of_one), (two, of_two)) = (start(), start());
     let now_ms = || jiff::Timestamp::now().as_millisecond();
     let (line, ordered_ms) = (Line(1), now_ms());
-    let (read_by_one, read_by_two) = (of_one.partition(OVERFLOW, 0), of_two.partition(OVERFLOW, 1));
-    read_by_one.tell(vec![LineWaits { line, calls: 3, oldest_ms: 1000 }]);
+    let (read_by_one, read_by_two) = (of_one.partition(OVERFLOW_PLACE, 0), of_two.partition(OVERFLOW_PLACE, 1));
+    read_by_one.update(vec![LineWaitingCalls { line, calls: 3, oldest_ms: 1000 }]);
     of_two.order(&[line], ordered_ms).unwrap();
-    assert_eq!(read_by_two.forward(line).by_ms, ordered_ms, "it knows its own orders immediately");
+    assert_eq!(read_by_two.early_send_window(line).until_ms, ordered_ms, "it knows its own orders immediately");
     let begun = Instant::now();
-    while read_by_one.forward(line).by_ms != ordered_ms || of_two.status(line, now_ms()).waiting_calls() != 3 {
+    while read_by_one.early_send_window(line).until_ms != ordered_ms || of_two.status(line, now_ms()).waiting_calls() != 3 {
         assert!(begun.elapsed() < Duration::from_secs(30), "orders and reports did not arrive");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -134,8 +134,8 @@ async fn instances_tell_each_other_of_their_endpoints_and_of_orders() {
 async fn what_is_counted_while_the_broker_is_away_is_written_later() {
     let broker = Broker::new();
     let (one, two) = (broker.instance(), broker.instance());
-    one.stats.caught_up().await;
-    two.stats.caught_up().await;
+    one.stats.wait_until_caught_up().await;
+    two.stats.wait_until_caught_up().await;
     broker.cluster.broker_down(1).unwrap();
     one.count(5);
     tokio::time::sleep(Duration::from_secs(6)).await;
@@ -155,11 +155,11 @@ async fn counts_of_many_events_are_written_to_the_last() {
     let digit = |number: u32, at: u32| (number / 36_u32.pow(at) % 36) as u8;
     let ids: Vec<EventId> =
         (0..25_000).map(|n| EventId::from_random([0, 0, digit(n, 3), digit(n, 2), digit(n, 1), digit(n, 0)])).collect();
-    let held: Vec<_> = ids.iter().map(|id| index.counts().of(*id)).collect();
-    held.iter().for_each(|counts| counts.call());
+    let held: Vec<_> = ids.iter().map(|id| index.counters().of(*id)).collect();
+    held.iter().for_each(|counts| counts.count_call());
     one.stop().await;
     let two = broker.instance();
-    two.stats.caught_up().await;
+    two.stats.wait_until_caught_up().await;
     assert_eq!(two.stats.totals_of_all(ids), Totals { calls: 25_000, ..Totals::default() });
     two.stats.stop().await;
 }
@@ -188,7 +188,7 @@ async fn records_that_are_no_counts_are_left_out() {
     broker.write(b"count/event1/1/1", Some(b"{\"messages\":9}"));
     broker.write(b"count/event1/4000000000/1", Some(b"{\"messages\":2}"));
     let one = broker.instance();
-    one.stats.caught_up().await;
+    one.stats.wait_until_caught_up().await;
     one.count(1);
     one.stats.stop().await;
     assert_eq!(one.totals(), [3, 1, 1], "counts of 1970 are too old");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::record::Count;
+use super::record::HourCount;
 use crate::catalogue::TableWrite;
 use crate::endpoints::{self, RetryOrder};
 use crate::kafka::producer::{self, PolledProducer};
@@ -14,9 +14,9 @@ const WRITE_TIMEOUT_MS: &str = "10000";
 
 /// Content of a record.
 pub(super) enum StatsRecord {
-    Count(Count),
+    Count(HourCount),
     Table(TableWrite),
-    Report(endpoints::Unwritten),
+    Report(endpoints::StatsTopicRecord),
     Order(RetryOrder),
 }
 
@@ -38,7 +38,7 @@ impl StatsWriter {
             StatsRecord::Table(table) => (table.key.clone(), table.value.clone()),
             StatsRecord::Report(report) => (report.key.clone(), report.value.clone()),
             StatsRecord::Order(order) => {
-                let endpoints::Unwritten { key, value } = order.record();
+                let endpoints::StatsTopicRecord { key, value } = order.record();
                 (key, value)
             }
         };
@@ -46,7 +46,7 @@ impl StatsWriter {
     }
 
     /// Returns the outcomes since the last call, each with its record. Waits up to `wait` for more.
-    pub fn outcomes(&self, wait: Duration) -> impl Iterator<Item = (StatsRecord, Result<(), KafkaError>)> + use<> {
+    pub fn take_outcomes(&self, wait: Duration) -> impl Iterator<Item = (StatsRecord, Result<(), KafkaError>)> + use<> {
         let outcomes = self.0.outcomes(wait).into_iter();
         outcomes.map(|(written, outcome)| (written, outcome.map(drop)))
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::definition::{Changes, DefinitionKey, Definitions, Event, Table, TableKey, Webhook};
+use crate::definition::{DefinitionChanges, DefinitionKey, Definitions, Event, Table, TableKey, Webhook};
 use crate::id::WebhookId;
 use crate::matching::Index;
 use crate::rules::{Rule, Target};
@@ -12,35 +12,35 @@ use crate::rules::{Rule, Target};
 pub(super) struct Compiler {
     index: Arc<Index>,
     /// Definitions that can't be compiled, and why.
-    failed: BTreeMap<DefinitionKey, String>,
+    compile_errors: BTreeMap<DefinitionKey, String>,
 }
 
 impl Compiler {
     pub fn new(index: Arc<Index>) -> Self {
-        Self { index, failed: BTreeMap::new() }
+        Self { index, compile_errors: BTreeMap::new() }
     }
 
     /// Replaces the rules of the tables that changed. `as_of` is the offset of the log up to which the definitions
     /// are read.
-    pub fn update(&mut self, definitions: &Definitions, changes: &Changes, as_of: i64) {
+    pub fn update(&mut self, definitions: &Definitions, changes: &DefinitionChanges, as_of: i64) {
         for webhook in &changes.webhooks {
-            self.failed.remove(&DefinitionKey::Webhook(*webhook));
+            self.compile_errors.remove(&DefinitionKey::Webhook(*webhook));
             self.replace_target(*webhook, definitions.webhook(*webhook));
         }
         for event in &changes.events {
-            self.failed.remove(&DefinitionKey::Event(*event));
+            self.compile_errors.remove(&DefinitionKey::Event(*event));
         }
         self.end(definitions, changes);
-        for table in changes.tables.union(&changes.declared) {
-            let rules = self.rules(definitions, table, changes);
+        for table in changes.tables.union(&changes.declarations) {
+            let rules = self.compile_table(definitions, table, changes);
             self.index.replace(table, rules);
         }
-        self.index.set_as_of(as_of);
+        self.index.set_applied_offset(as_of);
     }
 
     /// Reports to the index that the log had no records after the last update.
-    pub fn at_end(&self, now_ms: i64) {
-        self.index.see_end(now_ms);
+    pub fn record_topic_end(&self, now_ms: i64) {
+        self.index.record_topic_end(now_ms);
     }
 
     /// Compiles the target of a webhook once; the rules of its events share it. The new target replaces the old one
@@ -49,7 +49,7 @@ impl Compiler {
         let target = webhook.and_then(|webhook| match Target::of(webhook) {
             Ok(target) => Some(Arc::new(target)),
             Err(error) => {
-                self.failed.insert(DefinitionKey::Webhook(id), error.to_string());
+                self.compile_errors.insert(DefinitionKey::Webhook(id), error.to_string());
                 None
             }
         });
@@ -57,14 +57,14 @@ impl Compiler {
     }
 
     /// Definitions that can't be compiled, and why.
-    pub fn failed(&self) -> impl ExactSizeIterator<Item = (&DefinitionKey, &String)> {
-        self.failed.iter()
+    pub fn compile_errors(&self) -> impl ExactSizeIterator<Item = (&DefinitionKey, &String)> {
+        self.compile_errors.iter()
     }
 
     /// Ends events that are no longer active, so that their waiting calls are not sent.
-    fn end(&mut self, definitions: &Definitions, changes: &Changes) {
+    fn end(&mut self, definitions: &Definitions, changes: &DefinitionChanges) {
         // At the start everything has changed, but no event was active before, so none can end.
-        if self.index.is_idle() {
+        if self.index.has_no_active_events() {
             return;
         }
         let of_webhooks = changes.webhooks.iter().flat_map(|webhook| definitions.events_of(*webhook));
@@ -77,11 +77,16 @@ impl Compiler {
 
     /// Rules of a table, sorted by event id, like the events that they are compiled from. Each rule includes the
     /// table's declaration.
-    fn rules(&mut self, definitions: &Definitions, table: &TableKey, changes: &Changes) -> Vec<Arc<Rule>> {
+    fn compile_table(
+        &mut self,
+        definitions: &Definitions,
+        table: &TableKey,
+        changes: &DefinitionChanges,
+    ) -> Vec<Arc<Rule>> {
         let before = self.index.rules(table.account.as_str(), &table.table);
         let before = before.as_ref().map_or(&[][..], |rules| rules.rules());
         let declared = definitions.table(&table.account, &table.table);
-        let all_changed = changes.declared.contains(table);
+        let all_changed = changes.declarations.contains(table);
         let rule = |(webhook, event): (&Webhook, &Event)| {
             let changed = all_changed || changes.events.contains(&event.id) || changes.webhooks.contains(&webhook.id);
             match before.binary_search_by_key(&event.id, |rule| rule.event) {
@@ -94,16 +99,16 @@ impl Compiler {
 
     fn compile(&mut self, table: Option<&Table>, webhook: &Webhook, event: &Event) -> Option<Arc<Rule>> {
         // The event is active even if it can't be compiled here. Its waiting calls then keep waiting.
-        let live = self.index.enliven(event.id);
+        let live = self.index.activate_event(event.id);
         // If there is no target, `replace_target` has recorded why.
         let target = self.index.target(webhook.id)?;
         match Rule::compile_on(table, webhook, event, &target) {
             Ok(rule) => {
-                self.failed.remove(&DefinitionKey::Event(event.id));
-                Some(Arc::new(Rule { live, ..rule }))
+                self.compile_errors.remove(&DefinitionKey::Event(event.id));
+                Some(Arc::new(Rule { event_state: live, ..rule }))
             }
             Err(error) => {
-                self.failed.insert(DefinitionKey::Event(event.id), error.to_string());
+                self.compile_errors.insert(DefinitionKey::Event(event.id), error.to_string());
                 None
             }
         }
@@ -124,7 +129,7 @@ mod tests {
 
     impl State {
         fn put(&mut self, records: &[LogRecord]) {
-            let mut changes = Changes::default();
+            let mut changes = DefinitionChanges::default();
             for record in records {
                 let key = record.key.to_string();
                 self.definitions.apply(key.as_bytes(), record.value.as_deref(), &mut changes).unwrap();
@@ -174,7 +179,7 @@ mod tests {
         state.put(&start);
         let hides = |state: &State, table: &str| -> Vec<bool> {
             let rules = state.compiler.index.rules("acme", table).unwrap();
-            rules.rules().iter().map(|rule| rule.body.hidden().has("Password")).collect()
+            rules.rules().iter().map(|rule| rule.body.hidden_fields().has("Password")).collect()
         };
         let u = state.compiler.index.rules("acme", "U").unwrap();
         assert_eq!(hides(&state, "T"), [false, false]);
@@ -188,7 +193,7 @@ mod tests {
         assert_eq!(hides(&state, "T"), [false, false]);
         declared.fields[0].kind = FieldType::Password;
         state.put(&[LogRecord::table(&declared)]);
-        let mut changes = Changes::default();
+        let mut changes = DefinitionChanges::default();
         changes.add_all(&state.definitions);
         state.definitions = Definitions::default();
         for record in &start {
@@ -212,7 +217,7 @@ mod tests {
             let index = Arc::new(Index::default());
             let mut state = State { definitions: Definitions::default(), compiler: Compiler::new(index) };
             state.put(&start);
-            let first = state.rules()[0].live.clone();
+            let first = state.rules()[0].event_state.clone();
             let (mut hook, mut insert) = (hook.clone(), insert.clone());
             (hook.enabled, insert.enabled) = (true, true);
             hook.urls = vec!["https://other.example/".to_owned()];
@@ -222,7 +227,7 @@ mod tests {
             state.put(&[end]);
             assert!(first.has_ended() && state.rules().is_empty());
             state.put(&start);
-            assert!(first.has_ended() && !state.rules()[0].live.has_ended());
+            assert!(first.has_ended() && !state.rules()[0].event_state.has_ended());
         }
     }
 
@@ -233,14 +238,14 @@ mod tests {
         let hook = webhook("hook01", "A");
         let mut insert = event("event1", "hook01", Operation::Insert, "T", &[]);
         state.put(&[LogRecord::webhook(&hook), LogRecord::event(&insert)]);
-        let before = state.rules()[0].live.clone();
+        let before = state.rules()[0].event_state.clone();
         insert.enabled = false;
         state.put(&[LogRecord::event(&insert)]);
         insert.enabled = true;
         state.put(&[LogRecord::event(&insert)]);
-        before.counts().call();
-        state.rules()[0].live.counts().call();
-        assert_eq!(index.counts().untaken(insert.id).calls, 2);
+        before.counters().count_call();
+        state.rules()[0].event_state.counters().count_call();
+        assert_eq!(index.counters().pending_totals(insert.id).calls, 2);
     }
 
     #[test]
@@ -252,16 +257,22 @@ mod tests {
         insert.payload = Payload::Template("nonsense".to_owned());
         hook.urls = vec!["nonsense".to_owned()];
         state.put(&[LogRecord::webhook(&hook), LogRecord::event(&insert)]);
-        assert_eq!(state.compiler.failed().map(|(key, _)| key.to_string()).collect::<Vec<_>>(), ["webhook/hook01"]);
+        assert_eq!(
+            state.compiler.compile_errors().map(|(key, _)| key.to_string()).collect::<Vec<_>>(),
+            ["webhook/hook01"]
+        );
 
         hook.urls = vec!["https://a.example/".to_owned()];
         state.put(&[LogRecord::webhook(&hook)]);
-        assert_eq!(state.compiler.failed().map(|(key, _)| key.to_string()).collect::<Vec<_>>(), ["event/event1"]);
+        assert_eq!(
+            state.compiler.compile_errors().map(|(key, _)| key.to_string()).collect::<Vec<_>>(),
+            ["event/event1"]
+        );
         assert!(state.rules().is_empty());
 
         insert.payload = Payload::Default;
         state.put(&[LogRecord::event(&insert)]);
-        assert_eq!(state.compiler.failed().len(), 0);
+        assert_eq!(state.compiler.compile_errors().len(), 0);
         assert_eq!(state.rules().len(), 1);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact as duration;
 use serde::Deserialize;
 
-use crate::definition::rules::{DefinitionLimits, UnknownTables};
+use crate::definition::rules::{DefinitionLimits, UnknownTablePolicy};
 use crate::definition::{Keyring, Usage};
 
 /// The definitions topic and limits of definitions.
@@ -31,7 +31,7 @@ pub struct Config {
     pub max_account_writes: NonZeroU32,
     /// Handling of an event on a table that no file of `outhook apply` declares: "accept" or "refuse". Default
     /// "accept".
-    pub unknown_tables: UnknownTables,
+    pub unknown_tables: UnknownTablePolicy,
     /// Max time for restoring the topic from a copy that is older than a waiting call. Calls whose definitions are
     /// missing wait until the end of the topic has not moved for this time. Then they are dead-lettered. Default 10m.
     #[serde(with = "duration::required")]
@@ -46,7 +46,7 @@ impl Config {
     pub fn limits(&self) -> DefinitionLimits {
         let Self { max_webhooks: webhooks, max_account_events: events, max_account_bytes: bytes, .. } = *self;
         let of_account = Usage { webhooks, events, bytes };
-        DefinitionLimits { of_account, events_of_webhook: self.max_events, ..DefinitionLimits::default() }
+        DefinitionLimits { per_account: of_account, events_per_webhook: self.max_events, ..DefinitionLimits::default() }
     }
 }
 
@@ -56,12 +56,12 @@ impl Default for Config {
         Self {
             topic: "outhook.definitions".to_owned(),
             replication_factor: None,
-            max_webhooks: limits.of_account.webhooks,
-            max_events: limits.events_of_webhook,
-            max_account_events: limits.of_account.events,
-            max_account_bytes: limits.of_account.bytes,
+            max_webhooks: limits.per_account.webhooks,
+            max_events: limits.events_per_webhook,
+            max_account_events: limits.per_account.events,
+            max_account_bytes: limits.per_account.bytes,
             max_account_writes: NonZeroU32::new(100).expect("not zero"),
-            unknown_tables: UnknownTables::default(),
+            unknown_tables: UnknownTablePolicy::default(),
             restored_within: Duration::from_secs(600),
             secret_keys: Keyring::default(),
         }

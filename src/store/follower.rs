@@ -12,13 +12,13 @@ use crate::kafka::errors;
 use crate::kafka::log_follower::{LogEvent, LogFollower};
 
 /// Max wait for a record before the follower checks for a stop.
-const POLL: Duration = Duration::from_millis(100);
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// Max time that a broker may hold a request open at the end of the log, and so the delay until the end is reported.
 pub(in crate::store) const FETCH_WAIT: Duration = Duration::from_millis(100);
 /// Interval of the check that the log is still the one that was read.
-const LOOK_BACK: Duration = Duration::from_secs(5);
+const REREAD_INTERVAL: Duration = Duration::from_secs(5);
 /// Min interval between log lines about the same error.
-const REMIND: Duration = Duration::from_secs(60);
+const REPEAT_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Keeps the state at the end of the log.
 pub(in crate::store) struct Follower {
@@ -35,13 +35,13 @@ impl Follower {
         let mut looked_back = Instant::now();
         let mut troubles = LoggedErrors::default();
         while !self.stopping.is_cancelled() {
-            if looked_back.elapsed() >= LOOK_BACK {
+            if looked_back.elapsed() >= REREAD_INTERVAL {
                 looked_back = Instant::now();
                 let _ = self.log.look_back();
             }
-            match self.log.next(POLL) {
-                LogEvent::Record(record) => self.state.take(&record),
-                LogEvent::End => self.state.at_end(),
+            match self.log.next(POLL_TIMEOUT) {
+                LogEvent::Record(record) => self.state.apply_record(&record),
+                LogEvent::End => self.state.on_log_end(),
                 LogEvent::Remade => {
                     tracing::warn!(
                         "the definitions topic {} was recreated or truncated: it is read from its start",
@@ -55,7 +55,7 @@ impl Follower {
                 LogEvent::Nothing => {}
                 LogEvent::Trouble(error) => troubles.report(&self.topic, &error),
             }
-            self.state.end_waiting();
+            self.state.apply_overdue_changes();
         }
     }
 }
@@ -66,8 +66,8 @@ struct LoggedErrors(HashMap<String, Instant>);
 
 impl LoggedErrors {
     fn report(&mut self, topic: &str, error: &KafkaError) {
-        let text = errors::told(error);
-        if self.0.get(&text).is_some_and(|logged| logged.elapsed() < REMIND) {
+        let text = errors::error_text(error);
+        if self.0.get(&text).is_some_and(|logged| logged.elapsed() < REPEAT_LOG_INTERVAL) {
             return;
         }
         let fix = if errors::is_missing_topic(error) { "; create it with `outhook topics create`" } else { "" };

@@ -10,9 +10,9 @@ use crate::kafka::log_follower::{LogEvent, LogFollower};
 use crate::kafka::{TopicError, errors};
 
 /// Max time without a record while reading to the end.
-const STALL: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Why a committed record may not be readable.
-const NO_MARKER: &str = "a transaction was committed, but its marker is not in the log";
+const MARKER_MISSING: &str = "a transaction was committed, but its marker is not in the log";
 
 /// Opens the log. Does not wait for a broker. `wait` is the max time that a broker may hold a request open at the end
 /// of the log.
@@ -45,16 +45,16 @@ pub(super) fn read_past(log: &mut LogFollower, committed: i64, state: &StoreStat
     log.begin(state.next())?;
     let mut trouble = "the broker did not answer".to_owned();
     let mut last = Instant::now();
-    while last.elapsed() < STALL {
+    while last.elapsed() < READ_TIMEOUT {
         match log.next(Duration::from_millis(100)) {
             LogEvent::Record(record) => {
-                state.take(&record);
+                state.apply_record(&record);
                 last = Instant::now();
             }
             // A record committed to the deleted topic never arrives.
-            LogEvent::End if state.next() <= committed && !is_remade => trouble = NO_MARKER.to_owned(),
+            LogEvent::End if state.next() <= committed && !is_remade => trouble = MARKER_MISSING.to_owned(),
             LogEvent::End => {
-                state.at_end();
+                state.on_log_end();
                 return Ok(());
             }
             LogEvent::Remade => {
@@ -64,13 +64,13 @@ pub(super) fn read_past(log: &mut LogFollower, committed: i64, state: &StoreStat
             }
             LogEvent::Nothing => {}
             LogEvent::Trouble(error) if errors::is_denied(&error) => {
-                let (topic, reason) = (state.topic().to_owned(), errors::told(&error));
+                let (topic, reason) = (state.topic().to_owned(), errors::error_text(&error));
                 return Err(TopicError::Denied { topic, reason }.into());
             }
             LogEvent::Trouble(error) => trouble = error.to_string(),
         }
     }
-    Err(StoreError::Stalled { topic: state.topic().to_owned(), seconds: STALL.as_secs(), trouble })
+    Err(StoreError::Stalled { topic: state.topic().to_owned(), seconds: READ_TIMEOUT.as_secs(), trouble })
 }
 
 /// Reads all current definitions.
@@ -87,8 +87,8 @@ pub async fn read(config: &Config, kafka: &HashMap<String, String>) -> Result<De
 /// # Errors
 /// As [`read`].
 pub async fn read_with_end(config: &Config, kafka: &HashMap<String, String>) -> Result<(Definitions, i64), StoreError> {
-    let state = to_end(config, kafka).await?;
-    state.whole()?;
+    let state = read_state(config, kafka).await?;
+    state.check_complete()?;
     let end = state.next();
     Ok((state.into_definitions(), end))
 }
@@ -99,11 +99,11 @@ pub async fn read_with_end(config: &Config, kafka: &HashMap<String, String>) -> 
 /// # Errors
 /// The topic is missing or has several partitions, or the broker can't be reached.
 pub async fn end(config: &Config, kafka: &HashMap<String, String>) -> Result<i64, StoreError> {
-    Ok(to_end(config, kafka).await?.next())
+    Ok(read_state(config, kafka).await?.next())
 }
 
-async fn to_end(config: &Config, kafka: &HashMap<String, String>) -> Result<StoreState, StoreError> {
-    let mut log = open(config, kafka, AT_END)?;
+async fn read_state(config: &Config, kafka: &HashMap<String, String>) -> Result<StoreState, StoreError> {
+    let mut log = open(config, kafka, END_FETCH_WAIT)?;
     let state = StoreState::new(&config.topic, &config.secret_keys, None);
     let reading = tokio::task::spawn_blocking(move || {
         check(&log, &state)?;
@@ -115,4 +115,4 @@ async fn to_end(config: &Config, kafka: &HashMap<String, String>) -> Result<Stor
 
 /// Max time that a broker may hold a request open at the end of the log, for readers that only need the end: the
 /// broker reports the end only with its answer.
-pub(super) const AT_END: Duration = Duration::from_millis(10);
+pub(super) const END_FETCH_WAIT: Duration = Duration::from_millis(10);

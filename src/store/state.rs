@@ -10,57 +10,57 @@ use tokio::sync::watch;
 
 use super::compile::Compiler;
 use super::{BadDefinition, FollowStatus, StoreError};
-use crate::definition::{Applied, Changes, Definitions, Keyring, LogRecord};
+use crate::definition::{ApplyOutcome, DefinitionChanges, Definitions, Keyring, LogRecord};
 use crate::kafka::log_follower::Record;
 use crate::matching::Index;
 
 /// Max time that changes wait for the end of the log. They wait because changes of one transaction should take effect
 /// together.
-const TOGETHER: Duration = Duration::from_millis(250);
+const MAX_CHANGE_DELAY: Duration = Duration::from_millis(250);
 
 /// Definitions as of the last applied record. Readers wait only while a record is applied.
 pub(super) struct StoreState {
     topic: String,
     definitions: RwLock<Definitions>,
     /// Locked before `definitions` by every thread that changes them.
-    applying: Mutex<Applying>,
+    apply_state: Mutex<ApplyState>,
 }
 
-struct Applying {
-    keys: Arc<Keyring>,
+struct ApplyState {
+    keyring: Arc<Keyring>,
     /// Offset after the last applied record. The follower and the writer read the same log; each skips records that
     /// the other has applied.
-    next: i64,
+    next_offset: i64,
     /// Definitions read so far while the log is read from its start. At the end they replace the definitions known
     /// before, so readers never see a part.
-    reading: Option<Definitions>,
+    rebuilding: Option<Definitions>,
     /// None if row changes are not matched with these definitions.
     compiler: Option<Compiler>,
     /// Changes that the index does not contain yet, and the time of the first one.
-    changes: Changes,
-    since: Option<Instant>,
+    changes: DefinitionChanges,
+    changes_since: Option<Instant>,
     /// Records that are not valid definitions, by key, until another record replaces them.
-    bad: BTreeMap<String, BadDefinition>,
+    bad_definitions: BTreeMap<String, BadDefinition>,
     status: FollowStatus,
-    publish: watch::Sender<Arc<FollowStatus>>,
+    status_sender: watch::Sender<Arc<FollowStatus>>,
 }
 
 impl StoreState {
     /// Creates a state without definitions. If there is an index, its rules follow the definitions.
     pub fn new(topic: &str, keys: &Keyring, index: Option<Arc<Index>>) -> Self {
         let keys = Arc::new(keys.clone());
-        let applying = Applying {
-            reading: Some(Definitions::sealed_with(keys.clone())),
-            keys,
-            next: 0,
+        let applying = ApplyState {
+            rebuilding: Some(Definitions::with_keyring(keys.clone())),
+            keyring: keys,
+            next_offset: 0,
             compiler: index.map(Compiler::new),
-            changes: Changes::default(),
-            since: None,
-            bad: BTreeMap::new(),
+            changes: DefinitionChanges::default(),
+            changes_since: None,
+            bad_definitions: BTreeMap::new(),
             status: FollowStatus::default(),
-            publish: watch::channel(Arc::default()).0,
+            status_sender: watch::channel(Arc::default()).0,
         };
-        Self { topic: topic.to_owned(), definitions: RwLock::default(), applying: Mutex::new(applying) }
+        Self { topic: topic.to_owned(), definitions: RwLock::default(), apply_state: Mutex::new(applying) }
     }
 
     pub fn topic(&self) -> &str {
@@ -68,7 +68,7 @@ impl StoreState {
     }
 
     pub fn status(&self) -> watch::Receiver<Arc<FollowStatus>> {
-        self.applying().publish.subscribe()
+        self.lock_apply_state().status_sender.subscribe()
     }
 
     /// Read access to the definitions, which can't change meanwhile.
@@ -84,7 +84,7 @@ impl StoreState {
     ///
     /// # Errors
     /// A secret in them is sealed with a key that is not configured.
-    pub fn whole(&self) -> Result<(), StoreError> {
+    pub fn check_complete(&self) -> Result<(), StoreError> {
         match self.definitions().unopened() {
             None => Ok(()),
             Some((key, why)) => {
@@ -95,13 +95,13 @@ impl StoreState {
 
     /// Offset after the last applied record.
     pub fn next(&self) -> i64 {
-        self.applying().next
+        self.lock_apply_state().next_offset
     }
 
     /// Applies a record that was read. Its changes do not take effect yet.
-    pub fn take(&self, record: &Record<'_>) {
-        let mut applying = self.applying();
-        if record.offset() < applying.next {
+    pub fn apply_record(&self, record: &Record<'_>) {
+        let mut applying = self.lock_apply_state();
+        if record.offset() < applying.next_offset {
             return;
         }
         applying.status.last_change = record.timestamp_ms().or(applying.status.last_change);
@@ -110,55 +110,65 @@ impl StoreState {
 
     /// Applies records that were committed at these offsets, and their changes take effect. Returns false and applies
     /// nothing while the log is being read from its start.
-    pub fn committed(&self, records: &[LogRecord], offsets: &[i64]) -> bool {
-        let mut applying = self.applying();
-        if applying.reading.is_some() {
+    pub fn apply_committed(&self, records: &[LogRecord], offsets: &[i64]) -> bool {
+        let mut applying = self.lock_apply_state();
+        if applying.rebuilding.is_some() {
             return false;
         }
         for (record, offset) in records.iter().zip(offsets) {
-            if *offset >= applying.next {
+            if *offset >= applying.next_offset {
                 self.apply(&mut applying, *offset, record.key.to_string().as_bytes(), record.value.as_deref());
             }
         }
-        self.take_effect(&mut applying);
+        self.publish_changes(&mut applying);
         true
     }
 
     /// Handles the end of the log. Definitions that were read from the start replace those known before, and all
     /// changes take effect.
-    pub fn at_end(&self) {
-        let mut applying = self.applying();
+    pub fn on_log_end(&self) {
+        let mut applying = self.lock_apply_state();
         applying.status.caught_up = true;
-        if let Some(read) = applying.reading.take() {
+        if let Some(read) = applying.rebuilding.take() {
             let mut definitions = self.definitions.write();
             applying.changes.add_all(&definitions);
             *definitions = read;
         }
-        self.take_effect(&mut applying);
+        self.publish_changes(&mut applying);
         if let Some(compiler) = &applying.compiler {
-            compiler.at_end(jiff::Timestamp::now().as_millisecond());
+            compiler.record_topic_end(jiff::Timestamp::now().as_millisecond());
         }
     }
 
     /// Prepares for reading the log from its start again. The known definitions stay until its end.
     pub fn restart(&self) {
-        let mut applying = self.applying();
-        applying.reading = Some(Definitions::sealed_with(applying.keys.clone()));
-        applying.next = 0;
-        applying.bad.clear();
+        let mut applying = self.lock_apply_state();
+        applying.rebuilding = Some(Definitions::with_keyring(applying.keyring.clone()));
+        applying.next_offset = 0;
+        applying.bad_definitions.clear();
     }
 
     /// Changes that have waited long enough for the end take effect. Definitions that are read from the start take
     /// effect only as a whole.
-    pub fn end_waiting(&self) {
-        let mut applying = self.applying();
-        if applying.reading.is_none() && applying.since.is_some_and(|since| since.elapsed() >= TOGETHER) {
-            self.take_effect(&mut applying);
+    pub fn apply_overdue_changes(&self) {
+        let mut applying = self.lock_apply_state();
+        if applying.rebuilding.is_none()
+            && applying.changes_since.is_some_and(|since| since.elapsed() >= MAX_CHANGE_DELAY)
+        {
+            self.publish_changes(&mut applying);
         }
     }
 
-    fn apply(&self, applying: &mut Applying, offset: i64, key: &[u8], value: Option<&[u8]>) {
-        let Applying { next, reading, changes, since, bad, status, .. } = applying;
+    fn apply(&self, applying: &mut ApplyState, offset: i64, key: &[u8], value: Option<&[u8]>) {
+        let ApplyState {
+            next_offset: next,
+            rebuilding: reading,
+            changes,
+            changes_since: since,
+            bad_definitions: bad,
+            status,
+            ..
+        } = applying;
         *next = offset + 1;
         let applied = match reading {
             Some(reading) => reading.apply(key, value, changes),
@@ -171,7 +181,7 @@ impl StoreState {
         status.records += 1;
         match applied {
             Ok(applied) => {
-                status.ignored += u64::from(applied == Applied::Ignored);
+                status.ignored += u64::from(applied == ApplyOutcome::Ignored);
                 bad.remove(&*String::from_utf8_lossy(key));
             }
             Err(error) => {
@@ -184,22 +194,22 @@ impl StoreState {
     }
 
     /// Compiles the changes into the index, then publishes the status.
-    fn take_effect(&self, applying: &mut Applying) {
+    fn publish_changes(&self, applying: &mut ApplyState) {
         let changes = std::mem::take(&mut applying.changes);
-        applying.since = None;
+        applying.changes_since = None;
         let definitions = self.definitions();
         applying.status.webhooks = definitions.webhooks().len();
         applying.status.events = definitions.events().len();
         applying.status.locked_out = definitions.unopened().is_some();
         if let Some(compiler) = &mut applying.compiler {
-            compiler.update(&definitions, &changes, applying.next);
-            applying.status.name_bad(&applying.bad, compiler.failed());
+            compiler.update(&definitions, &changes, applying.next_offset);
+            applying.status.list_bad(&applying.bad_definitions, compiler.compile_errors());
             applying.status.publish_metrics();
         }
-        applying.publish.send_replace(Arc::new(applying.status.clone()));
+        applying.status_sender.send_replace(Arc::new(applying.status.clone()));
     }
 
-    fn applying(&self) -> MutexGuard<'_, Applying> {
-        self.applying.lock()
+    fn lock_apply_state(&self) -> MutexGuard<'_, ApplyState> {
+        self.apply_state.lock()
     }
 }

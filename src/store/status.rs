@@ -28,7 +28,7 @@ pub fn describe_metrics() {
 }
 
 /// Max bad definitions that a status lists.
-const NAMED: usize = 100;
+const MAX_LISTED_BAD: usize = 100;
 
 /// Status of the definitions follower.
 #[derive(Debug, Clone, Default)]
@@ -63,7 +63,7 @@ pub struct BadDefinition {
 
 impl FollowStatus {
     /// Lists the bad definitions: first records that can't be read, then definitions that can't be compiled.
-    pub(super) fn name_bad<'f>(
+    pub(super) fn list_bad<'f>(
         &mut self,
         unread: &BTreeMap<String, BadDefinition>,
         failed: impl ExactSizeIterator<Item = (&'f DefinitionKey, &'f String)>,
@@ -71,7 +71,7 @@ impl FollowStatus {
         self.bad_total = unread.len() + failed.len();
         let failed =
             failed.map(|(key, reason)| BadDefinition { key: key.to_string(), offset: None, reason: reason.clone() });
-        self.bad = unread.values().cloned().chain(failed).take(NAMED).collect();
+        self.bad = unread.values().cloned().chain(failed).take(MAX_LISTED_BAD).collect();
     }
 
     pub(super) fn publish_metrics(&self) {

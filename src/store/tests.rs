@@ -66,7 +66,7 @@ async fn catches_up_then_follows() {
     broker.put(LogRecord::webhook(&webhook("hook01", "A")));
 
     let (store, index) = broker.follow();
-    store.caught_up().await.unwrap();
+    store.wait_until_caught_up().await.unwrap();
     assert_eq!(rules(&index, "T"), ["event1"]);
     assert_eq!(store.with(|definitions| definitions.webhooks().len()), 1);
     let status = store.status();
@@ -82,14 +82,14 @@ async fn catches_up_then_follows() {
     assert!(rules(&index, "U").is_empty());
 
     store.stop().await;
-    assert!(broker.follow().0.caught_up().await.is_ok(), "a second instance reads on its own");
+    assert!(broker.follow().0.wait_until_caught_up().await.is_ok(), "a second instance reads on its own");
 }
 
 #[tokio::test]
 async fn an_empty_log_is_caught_up_with_and_a_stopped_store_says_so() {
     let broker = Broker::new();
     let (store, _) = broker.follow();
-    store.caught_up().await.unwrap();
+    store.wait_until_caught_up().await.unwrap();
     store.stop().await;
     store.stop().await;
 
@@ -97,7 +97,7 @@ async fn an_empty_log_is_caught_up_with_and_a_stopped_store_says_so() {
     broker.cluster.broker_down(1).unwrap();
     store.stop().await;
     if !store.status().caught_up {
-        assert!(matches!(store.caught_up().await, Err(StoreError::Stopped)));
+        assert!(matches!(store.wait_until_caught_up().await, Err(StoreError::Stopped)));
     }
 }
 
@@ -111,7 +111,7 @@ async fn bad_definitions_are_named_until_they_are_mended_and_the_others_go_on() 
     broker.put(LogRecord::event(&insert("event2", "T")));
 
     let (store, index) = broker.follow();
-    store.caught_up().await.unwrap();
+    store.wait_until_caught_up().await.unwrap();
     assert_eq!(rules(&index, "T"), ["event2"]);
     let status = store.status();
     assert_eq!((status.bad_total, status.ignored), (2, 1));
@@ -132,7 +132,7 @@ async fn goes_on_when_the_broker_is_back() {
     let broker = Broker::new();
     broker.put(LogRecord::webhook(&webhook("hook01", "A")));
     let (store, index) = broker.follow();
-    store.caught_up().await.unwrap();
+    store.wait_until_caught_up().await.unwrap();
 
     broker.cluster.broker_down(1).unwrap();
     assert_eq!(store.with(|definitions| definitions.webhooks().len()), 1);

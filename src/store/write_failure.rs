@@ -4,7 +4,7 @@ use super::StoreError;
 use crate::kafka::{KafkaError, errors};
 
 /// Max tries of a write.
-pub(super) const TRIES: u32 = 8;
+pub(super) const MAX_TRIES: u32 = 8;
 
 /// Why definitions could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -14,16 +14,16 @@ pub enum WriteFailure {
     #[error("definitions could not be written to topic {topic} while {step}: {source}{}", how_to_fix(.source, .topic))]
     Kafka { topic: String, step: &'static str, source: Box<KafkaError> },
     #[error(
-        "definitions could not be written to topic {topic}: {TRIES} tries were interrupted, the last one while \
+        "definitions could not be written to topic {topic}: {MAX_TRIES} tries were interrupted, the last one while \
          {step}: {source}; if other writers write definitions all the time, try again"
     )]
-    CutOff { topic: String, step: &'static str, source: Box<KafkaError> },
+    Interrupted { topic: String, step: &'static str, source: Box<KafkaError> },
 }
 
 /// Why a try did not write its records.
-pub(super) enum Cut {
+pub(super) enum TryError {
     /// Another writer took over the id, or a broker was lost. Another try may succeed.
-    Again {
+    Retry {
         step: &'static str,
         source: Box<KafkaError>,
     },

@@ -19,18 +19,18 @@ use tokio_util::sync::CancellationToken;
 
 use self::producer::Transactions;
 pub(super) use self::producer::settings;
-use super::log::{self, AT_END};
+use super::log::{self, END_FETCH_WAIT};
 use super::state::StoreState;
-use super::write_failure::{Cut, TRIES, WriteFailure};
-use super::write_request::Request;
+use super::write_failure::{MAX_TRIES, TryError, WriteFailure};
+use super::write_request::WriteRequest;
 use super::{Config, StoreError};
 use crate::definition::{LogRecord, PendingDefinitions};
 use crate::kafka::log_follower::LogFollower;
 
 /// Wait before the second try. It doubles for each further try. Up to the same time is added at random.
-const FIRST_WAIT: Duration = Duration::from_millis(25);
+const INITIAL_RETRY_DELAY: Duration = Duration::from_millis(25);
 /// Max queued writes in one transaction.
-const TOGETHER: usize = 256;
+const MAX_BATCHED_WRITES: usize = 256;
 
 /// Appends records to the log and applies them to the state.
 pub(super) struct DefinitionsWriter {
@@ -41,21 +41,21 @@ pub(super) struct DefinitionsWriter {
     /// Held until another writer fences it.
     transactions: Option<Transactions>,
     /// Offset of the next record if no other writer has written since the last one.
-    expected: Option<i64>,
+    expected_offset: Option<i64>,
     stopping: CancellationToken,
 }
 
 impl DefinitionsWriter {
     /// Creates a writer that has not taken over the id yet. Does not wait for a broker.
     pub fn new(config: &Config, kafka: &HashMap<String, String>, state: Arc<StoreState>) -> Result<Self, StoreError> {
-        let log = log::open(config, kafka, AT_END)?;
+        let log = log::open(config, kafka, END_FETCH_WAIT)?;
         Ok(Self {
             config: config.clone(),
             kafka: kafka.clone(),
             log,
             state,
             transactions: None,
-            expected: None,
+            expected_offset: None,
             stopping: CancellationToken::new(),
         })
     }
@@ -76,10 +76,10 @@ impl DefinitionsWriter {
     }
 
     /// Writes requests until all senders are dropped. Queued requests share a transaction.
-    pub fn serve(mut self, mut requests: mpsc::Receiver<Box<dyn Request>>) {
+    pub fn serve(mut self, mut requests: mpsc::Receiver<Box<dyn WriteRequest>>) {
         while let Some(first) = requests.blocking_recv() {
             let mut together = vec![first];
-            while together.len() < TOGETHER
+            while together.len() < MAX_BATCHED_WRITES
                 && let Ok(next) = requests.try_recv()
             {
                 together.push(next);
@@ -89,8 +89,8 @@ impl DefinitionsWriter {
     }
 
     /// Writes the records that these requests decide on, and answers each request.
-    pub fn write(&mut self, mut requests: Vec<Box<dyn Request>>) {
-        match self.until_written(&mut requests) {
+    pub fn write(&mut self, mut requests: Vec<Box<dyn WriteRequest>>) {
+        match self.write_with_retries(&mut requests) {
             // One request that can't be written must not fail the others.
             Err(WriteFailure::Kafka { .. }) if requests.len() > 1 => {
                 for request in requests {
@@ -99,12 +99,12 @@ impl DefinitionsWriter {
             }
             written => {
                 let written = written.map_err(Arc::new);
-                requests.into_iter().for_each(|request| request.answer(&written));
+                requests.into_iter().for_each(|request| request.send_outcome(&written));
             }
         }
     }
 
-    fn until_written(&mut self, requests: &mut [Box<dyn Request>]) -> Result<(), WriteFailure> {
+    fn write_with_retries(&mut self, requests: &mut [Box<dyn WriteRequest>]) -> Result<(), WriteFailure> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -113,31 +113,31 @@ impl DefinitionsWriter {
                 Err(cut) => cut,
             };
             self.transactions = None;
-            let is_last = tries == TRIES || self.stopping.is_cancelled();
+            let is_last = tries == MAX_TRIES || self.stopping.is_cancelled();
             match cut {
-                Cut::Failed(error) => return Err(error),
-                Cut::Again { step, source } if is_last => {
-                    return Err(WriteFailure::CutOff { topic: self.config.topic.clone(), step, source });
+                TryError::Failed(error) => return Err(error),
+                TryError::Retry { step, source } if is_last => {
+                    return Err(WriteFailure::Interrupted { topic: self.config.topic.clone(), step, source });
                 }
-                Cut::Again { step, source } => {
+                TryError::Retry { step, source } => {
                     tracing::debug!("writing definitions was interrupted while {step}: {source}");
-                    thread::sleep(wait_before(tries));
+                    thread::sleep(retry_delay(tries));
                 }
             }
         }
     }
 
-    fn try_to_write(&mut self, requests: &mut [Box<dyn Request>]) -> Result<(), Cut> {
+    fn try_to_write(&mut self, requests: &mut [Box<dyn WriteRequest>]) -> Result<(), TryError> {
         let mut transactions = match self.transactions.take() {
             Some(ours) => ours,
             None => {
                 let ours = Transactions::take_over(&self.config.topic, &self.kafka)?;
-                self.expected = None;
+                self.expected_offset = None;
                 self.read(log::read_to_end)?;
                 ours
             }
         };
-        self.state.whole().map_err(|error| Cut::Failed(error.into()))?;
+        self.state.check_complete().map_err(|error| TryError::Failed(error.into()))?;
         let records = self.decide(requests);
         if !records.is_empty() {
             let sealed = records.iter().map(|record| record.sealed(&self.config.secret_keys, &random));
@@ -150,30 +150,33 @@ impl DefinitionsWriter {
 
     /// Applies committed records. If they directly follow the records that this writer wrote before, no other record
     /// can be between, and they are applied directly. Otherwise the log is read, with any other records in it.
-    fn apply(&mut self, records: &[LogRecord], offsets: &[i64]) -> Result<(), Cut> {
-        let follows = self.expected.is_some() && self.expected == offsets.first().copied();
+    fn apply(&mut self, records: &[LogRecord], offsets: &[i64]) -> Result<(), TryError> {
+        let follows = self.expected_offset.is_some() && self.expected_offset == offsets.first().copied();
         let in_a_row = offsets.len() == records.len() && offsets.windows(2).all(|pair| pair[0] + 1 == pair[1]);
-        if !(follows && in_a_row && self.state.committed(records, offsets)) {
+        if !(follows && in_a_row && self.state.apply_committed(records, offsets)) {
             let last = offsets.iter().max().copied().unwrap_or(i64::MIN);
             self.read(|log, state| log::read_past(log, last, state))?;
         }
         // A commit marker follows the records of a transaction and takes one offset.
-        self.expected = offsets.last().filter(|last| in_a_row && **last >= 0).map(|last| last + 2);
+        self.expected_offset = offsets.last().filter(|last| in_a_row && **last >= 0).map(|last| last + 2);
         Ok(())
     }
 
-    fn read(&mut self, read: impl FnOnce(&mut LogFollower, &StoreState) -> Result<(), StoreError>) -> Result<(), Cut> {
-        read(&mut self.log, &self.state).map_err(|error| Cut::Failed(error.into()))
+    fn read(
+        &mut self,
+        read: impl FnOnce(&mut LogFollower, &StoreState) -> Result<(), StoreError>,
+    ) -> Result<(), TryError> {
+        read(&mut self.log, &self.state).map_err(|error| TryError::Failed(error.into()))
     }
 
     /// Each request decides on the state that the requests before it leave.
-    fn decide(&self, requests: &mut [Box<dyn Request>]) -> Vec<LogRecord> {
+    fn decide(&self, requests: &mut [Box<dyn WriteRequest>]) -> Vec<LogRecord> {
         let definitions = self.state.definitions();
-        let mut draft = PendingDefinitions::on(&definitions);
+        let mut draft = PendingDefinitions::new(&definitions);
         let mut records = Vec::new();
         for request in requests {
             let decided = request.decide(&draft);
-            draft.put(&decided);
+            draft.add(&decided);
             records.extend(decided);
         }
         records
@@ -186,8 +189,8 @@ fn random(bytes: &mut [u8]) {
 }
 
 /// Wait before the next try. Its random part keeps two writers from interrupting each other forever.
-fn wait_before(next_try: u32) -> Duration {
-    let wait = FIRST_WAIT * 2_u32.pow(next_try - 1);
+fn retry_delay(next_try: u32) -> Duration {
+    let wait = INITIAL_RETRY_DELAY * 2_u32.pow(next_try - 1);
     wait + wait.mul_f64(fastrand::f64())
 }
 

@@ -26,7 +26,7 @@ pub(super) fn measure() -> String {
     if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().and_then(|text| Stat::parse(&text)) {
         let seconds = stat.cpu_ticks as f64 / TICKS_PER_SECOND;
         counter = format!("# HELP {CPU} {CPU_HELP}\n# TYPE {CPU} counter\n{CPU} {seconds}\n\n");
-        if let Some(started) = started(stat.start_ticks) {
+        if let Some(started) = start_time_seconds(stat.start_ticks) {
             gauge!("process_start_time_seconds").set(started);
         }
     }
@@ -55,7 +55,7 @@ impl Stat {
     }
 }
 
-fn started(start_ticks: u64) -> Option<f64> {
+fn start_time_seconds(start_ticks: u64) -> Option<f64> {
     let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
     Some((now - uptime + start_ticks as f64 / TICKS_PER_SECOND).round())

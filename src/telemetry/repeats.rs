@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 /// Min time between two writes of the same line.
-const APART: Duration = Duration::from_secs(60);
+const MIN_INTERVAL: Duration = Duration::from_secs(60);
 /// Max different lines of the last minute that are remembered. Further lines are always written.
-const MOST: usize = 100;
+const MAX_REMEMBERED_LINES: usize = 100;
 
 /// Log lines that were written, each with the number of repeats since then.
 #[derive(Debug, Default)]
@@ -21,17 +21,17 @@ impl RepeatFilter {
         let kind: String = line.chars().filter(|character| !character.is_ascii_digit()).collect();
         let mut written = self.0.lock();
         if let Some((last, since)) = written.get_mut(&kind) {
-            if now.duration_since(*last) < APART {
+            if now.duration_since(*last) < MIN_INTERVAL {
                 *since += 1;
                 return None;
             }
             *last = now;
             return Some(std::mem::take(since));
         }
-        if written.len() >= MOST {
-            written.retain(|_, (last, _)| now.duration_since(*last) < APART);
+        if written.len() >= MAX_REMEMBERED_LINES {
+            written.retain(|_, (last, _)| now.duration_since(*last) < MIN_INTERVAL);
         }
-        if written.len() < MOST {
+        if written.len() < MAX_REMEMBERED_LINES {
             written.insert(kind, (now, 0));
         }
         Some(0)
@@ -57,11 +57,11 @@ mod tests {
     #[test]
     fn very_many_different_lines_take_no_more_room() {
         let (repeats, now) = (RepeatFilter::default(), Instant::now());
-        for n in 0..3 * MOST {
+        for n in 0..3 * MAX_REMEMBERED_LINES {
             assert_eq!(repeats.due(&"x".repeat(n), now), Some(0));
         }
-        assert_eq!(repeats.0.lock().len(), MOST);
-        let later = now + APART;
+        assert_eq!(repeats.0.lock().len(), MAX_REMEMBERED_LINES);
+        let later = now + MIN_INTERVAL;
         assert_eq!((repeats.due("y", later), repeats.due("y", later)), (Some(0), None), "old ones make room");
     }
 }

@@ -12,19 +12,19 @@ use crate::kafka::admin::{Access, AclOperation, TransactionalAccess, access_to_t
 use crate::store;
 
 /// Operations of Outhook on each topic that it owns.
-const WITH_OWN_TOPICS: &[AclOperation] = &[AclOperation::Read, AclOperation::Write, AclOperation::DescribeConfigs];
+const OWN_TOPIC_OPERATIONS: &[AclOperation] = &[AclOperation::Read, AclOperation::Write, AclOperation::DescribeConfigs];
 
 /// The ACLs that this client lacks, as far as brokers report them.
 #[derive(Debug, Default)]
 pub struct AccessReport {
     /// Missing ACLs on Outhook's own topics and groups.
-    pub own: Vec<MissingAcls>,
+    pub missing_on_own: Vec<MissingAcls>,
     /// Missing ACLs on topics of sources. The other topics are still read.
-    pub sources: Vec<MissingAcls>,
+    pub missing_on_sources: Vec<MissingAcls>,
     /// Unknown access, with the reason.
-    pub unknown: Vec<String>,
+    pub unknown_reasons: Vec<String>,
     /// Topics whose existence brokers hide from this client.
-    hidden: BTreeSet<String>,
+    hidden_topics: BTreeSet<String>,
 }
 
 /// The access to the transactional id of the writers of definitions could not be found out.
@@ -44,13 +44,13 @@ pub enum UnknownAccess {
 impl AccessReport {
     /// Whether brokers hide from this client if a topic exists.
     pub fn hides(&self, topic: &str) -> bool {
-        self.hidden.contains(topic)
+        self.hidden_topics.contains(topic)
     }
 
     /// Whether a missing ACL prevents delivery. ACLs that only commands and the REST API need do not count.
-    pub fn keeps_from_running(&self, config: &Config) -> bool {
+    pub fn prevents_delivery(&self, config: &Config) -> bool {
         let lacks_topic = |topic: &str| {
-            let needed = needed(config, topic);
+            let needed = delivery_operations(config, topic);
             needed.iter().any(|operation| self.lacks(ResourceKind::Topic, topic, *operation))
         };
         let lacks_group = |group: &String| self.lacks(ResourceKind::Group, group, AclOperation::Read);
@@ -59,7 +59,7 @@ impl AccessReport {
 
     /// Whether this client lacks an operation on one of Outhook's own topics or groups.
     pub fn lacks(&self, kind: ResourceKind, name: &str, operation: AclOperation) -> bool {
-        self.own.iter().any(|acls| acls.contains(kind, name, operation))
+        self.missing_on_own.iter().any(|acls| acls.contains(kind, name, operation))
     }
 }
 
@@ -81,19 +81,24 @@ impl Cluster {
         let hidden =
             [&own, &of_sources].into_iter().flatten().flatten().filter(|(_, access)| *access == Access::Denied);
         let hidden = hidden.map(|(topic, _)| topic.clone()).collect();
-        let mut lacks = lacking(ResourceKind::Topic, WITH_OWN_TOPICS, own, &mut unknown);
-        lacks.extend(lacking(ResourceKind::Group, &[AclOperation::Read], groups, &mut unknown));
-        let of_sources = lacking(ResourceKind::Topic, &[AclOperation::Read], of_sources, &mut unknown);
-        AccessReport { own: grantee.missing(lacks), sources: grantee.missing(of_sources), unknown, hidden }
+        let mut lacks = missing_operations(ResourceKind::Topic, OWN_TOPIC_OPERATIONS, own, &mut unknown);
+        lacks.extend(missing_operations(ResourceKind::Group, &[AclOperation::Read], groups, &mut unknown));
+        let of_sources = missing_operations(ResourceKind::Topic, &[AclOperation::Read], of_sources, &mut unknown);
+        AccessReport {
+            missing_on_own: grantee.missing(lacks),
+            missing_on_sources: grantee.missing(of_sources),
+            unknown_reasons: unknown,
+            hidden_topics: hidden,
+        }
     }
 
     /// The ACL that this client lacks on the transactional id of the writers of definitions.
     ///
     /// # Errors
     /// The access is unknown, or the brokers do not limit timeouts.
-    pub async fn access_to_definitions(&self, config: &Config) -> Result<Vec<MissingAcls>, UnknownAccess> {
+    pub async fn definitions_access(&self, config: &Config) -> Result<Vec<MissingAcls>, UnknownAccess> {
         let id = config.definitions.topic.clone();
-        let (_, writer) = store::clients(&config.definitions, &config.kafka.client());
+        let (_, writer) = store::client_configs(&config.definitions, &config.kafka.client());
         match access_to_transactional_id(writer).await {
             TransactionalAccess::Allowed => Ok(Vec::new()),
             TransactionalAccess::Denied => {
@@ -108,7 +113,7 @@ impl Cluster {
 
 /// The operations that are missing on each topic or group. Reasons for unknown access are added to `unknown`, each
 /// once.
-fn lacking(
+fn missing_operations(
     kind: ResourceKind,
     operations: &[AclOperation],
     reported: Result<Vec<(String, Access)>, KafkaError>,
@@ -140,7 +145,7 @@ fn groups(config: &Config) -> [String; 3] {
 }
 
 /// Operations of delivery on one of Outhook's own topics.
-fn needed(config: &Config, topic: &str) -> &'static [AclOperation] {
+fn delivery_operations(config: &Config, topic: &str) -> &'static [AclOperation] {
     use AclOperation::{DescribeConfigs, Read, Write};
     let is = |own: &str| own == topic;
     if is(&config.definitions.topic) {
@@ -148,6 +153,6 @@ fn needed(config: &Config, topic: &str) -> &'static [AclOperation] {
     } else if is(&config.dead_letters.topic) || is(&config.message_log.topic) || is(&config.operator_events.topic) {
         &[Write, DescribeConfigs]
     } else {
-        WITH_OWN_TOPICS
+        OWN_TOPIC_OPERATIONS
     }
 }

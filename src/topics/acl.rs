@@ -23,7 +23,7 @@ pub(super) struct MissingOperations {
 
 /// Missing ACLs of this client that one command adds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this client lacks {} on {} {}", listed(.operations), counted(.names, *.kind), .names.join(", "))]
+#[error("this client lacks {} on {} {}", join_with_and(.operations), kind_noun(.names, *.kind), .names.join(", "))]
 pub struct MissingAcls {
     kind: ResourceKind,
     operations: Vec<AclOperation>,
@@ -31,7 +31,7 @@ pub struct MissingAcls {
     /// Common prefix of the names, if the ACLs should apply to all topics with it.
     prefix: Option<String>,
     /// The command that adds the ACLs.
-    pub mend: String,
+    pub fix_command: String,
 }
 
 /// Principal and brokers of the ACLs, which are the same in all commands.
@@ -68,17 +68,23 @@ impl Grantee {
             };
             match missing.iter_mut().find(alike) {
                 Some(alike) => alike.names.push(name),
-                None => missing.push(MissingAcls { kind, operations, names: vec![name], prefix, mend: String::new() }),
+                None => missing.push(MissingAcls {
+                    kind,
+                    operations,
+                    names: vec![name],
+                    prefix,
+                    fix_command: String::new(),
+                }),
             }
         }
         for acls in &mut missing {
-            acls.mend = self.command(acls);
+            acls.fix_command = self.command(acls);
         }
         missing
     }
 
     /// The missing ACL of one operation on one topic.
-    pub fn lacks(&self, operation: AclOperation, topic: &str) -> MissingAcls {
+    pub fn missing_acl(&self, operation: AclOperation, topic: &str) -> MissingAcls {
         let lack = MissingOperations { kind: ResourceKind::Topic, name: topic.to_owned(), operations: vec![operation] };
         self.missing(vec![lack]).pop().expect("an operation is lacking")
     }
@@ -107,13 +113,13 @@ impl Grantee {
 
 impl MissingAcls {
     /// Whether one of the ACLs is for this topic, group or transactional id.
-    pub fn names(&self, kind: ResourceKind, name: &str) -> bool {
+    pub fn covers(&self, kind: ResourceKind, name: &str) -> bool {
         self.kind == kind && self.names.iter().any(|known| known == name)
     }
 
     /// Whether one of the ACLs is this one.
     pub fn contains(&self, kind: ResourceKind, name: &str, operation: AclOperation) -> bool {
-        self.names(kind, name) && self.operations.contains(&operation)
+        self.covers(kind, name) && self.operations.contains(&operation)
     }
 }
 
@@ -137,7 +143,7 @@ impl ResourceKind {
 }
 
 /// `Read`, `Read and Write`, `Read, Write and Create`.
-fn listed(operations: &[AclOperation]) -> String {
+fn join_with_and(operations: &[AclOperation]) -> String {
     let names: Vec<String> = operations.iter().map(AclOperation::to_string).collect();
     match names.as_slice() {
         [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
@@ -145,7 +151,7 @@ fn listed(operations: &[AclOperation]) -> String {
     }
 }
 
-fn counted(names: &[String], kind: ResourceKind) -> String {
+fn kind_noun(names: &[String], kind: ResourceKind) -> String {
     format!("{}{}", kind.noun(), if names.len() == 1 { "" } else { "s" })
 }
 
@@ -186,7 +192,7 @@ mod tests {
             lack(ResourceKind::Topic, "fine", &[]),
             lack(ResourceKind::TransactionalId, "outhook.definitions", &[Write]),
         ]);
-        let told: Vec<String> = missing.iter().map(|acls| format!("{acls}\n{}", acls.mend)).collect();
+        let told: Vec<String> = missing.iter().map(|acls| format!("{acls}\n{}", acls.fix_command)).collect();
         let add = "kafka-acls.sh --bootstrap-server b:9092 --command-config admin.properties --add --allow-principal User:etl";
         let expected = [
             format!(
@@ -212,7 +218,7 @@ mod tests {
         let oauth = "properties.sasl.mechanism = \"OAUTHBEARER\"\nproperties.sasl.username = \"etl\"";
         let missing = grantee(oauth).missing(vec![lack(ResourceKind::Group, "the CRM's", &[AclOperation::Read])]);
         assert_eq!(
-            missing[0].mend,
+            missing[0].fix_command,
             "kafka-acls.sh --bootstrap-server b:9092 --command-config admin.properties --add --allow-principal 'User:<principal>' --operation Read \
              --group 'the CRM'\\''s'"
         );

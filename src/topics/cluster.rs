@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::acl::{Grantee, MissingAcls, MissingOperations, ResourceKind};
-use super::{RequiredTopic, TopicStatus, Wrong};
+use super::{RequiredTopic, TopicStatus, WrongTopic};
 use crate::config::Config;
 use crate::kafka::KafkaError;
 use crate::kafka::admin::{AclOperation, Admin, PATIENCE, Refusal};
-use crate::kafka::errors::Unanswered;
+use crate::kafka::errors::BrokerError;
 
 /// Interval of checks for topics that were just created.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const TOPIC_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A cluster that has answered.
 pub struct Cluster {
@@ -23,7 +23,7 @@ pub struct Cluster {
     /// Partitions by topic, at the time of the connection.
     topics: BTreeMap<String, usize>,
     /// Number of brokers.
-    pub size: usize,
+    pub broker_count: usize,
 }
 
 /// Why topics can't be checked or created.
@@ -32,20 +32,20 @@ pub enum Error {
     #[error("Kafka's client refuses its settings: {0}")]
     Settings(KafkaError),
     #[error("kafka.brokers = {brokers:?}: {reason}")]
-    Unreachable { brokers: String, reason: Unanswered },
+    Unreachable { brokers: String, reason: BrokerError },
     #[error("the settings of topic {topic} can't be read: {reason}")]
     Describe { topic: String, reason: String },
     #[error("topic {topic} can't be created: {reason}")]
     Create { topic: String, reason: String },
-    #[error("{wrong}; to fix it: {fix}", wrong = .0, fix = .0.mend)]
-    Wrong(Wrong),
-    #[error("{}", told(.0))]
+    #[error("{wrong}; to fix it: {fix}", wrong = .0, fix = .0.fix)]
+    Wrong(WrongTopic),
+    #[error("{}", missing_acls_text(.0))]
     Denied(Vec<MissingAcls>),
 }
 
 /// Lists missing ACLs, each command on a separate line, because people copy it.
-fn told(missing: &[MissingAcls]) -> String {
-    let told = missing.iter().map(|acls| format!("{acls}; to fix it:\n  {}", acls.mend));
+fn missing_acls_text(missing: &[MissingAcls]) -> String {
+    let told = missing.iter().map(|acls| format!("{acls}; to fix it:\n  {}", acls.fix_command));
     told.collect::<Vec<_>>().join("\n")
 }
 
@@ -57,8 +57,8 @@ impl Cluster {
     pub async fn connect(config: &Config) -> Result<Self, Error> {
         let admin = Admin::new(config.kafka.client().into_iter().collect()).map_err(Error::Settings)?;
         let (brokers, grantee) = (config.kafka.brokers.clone(), Grantee::of(config));
-        let mut cluster = Self { admin, brokers, grantee, topics: BTreeMap::new(), size: 0 };
-        (cluster.size, cluster.topics) = cluster.look().await?;
+        let mut cluster = Self { admin, brokers, grantee, topics: BTreeMap::new(), broker_count: 0 };
+        (cluster.broker_count, cluster.topics) = cluster.fetch_topics().await?;
         Ok(cluster)
     }
 
@@ -71,13 +71,13 @@ impl Cluster {
     ///
     /// # Errors
     /// Its settings can't be read.
-    pub async fn standing(&self, required: &RequiredTopic) -> Result<TopicStatus, Error> {
+    pub async fn topic_status(&self, required: &RequiredTopic) -> Result<TopicStatus, Error> {
         let Some(partitions) = self.topics.get(&required.name) else { return Ok(TopicStatus::Missing) };
         let settings = self.admin.settings(&required.name).await.map_err(|refusal| match refusal {
             Refusal::Denied => self.denied(AclOperation::DescribeConfigs, &required.name),
             Refusal::Other(reason) => Error::Describe { topic: required.name.clone(), reason },
         })?;
-        Ok(required.judge(*partitions, &settings, &self.brokers))
+        Ok(required.check_settings(*partitions, &settings, &self.brokers))
     }
 
     /// Creates topics and waits until the cluster knows them. A topic that another instance created meanwhile is
@@ -96,14 +96,14 @@ impl Cluster {
         match refused.into_iter().next() {
             Some((topic, Refusal::Denied)) => Err(self.denied(AclOperation::Create, &topic)),
             Some((topic, Refusal::Other(reason))) => Err(Error::Create { topic, reason }),
-            None => self.await_known(missing).await,
+            None => self.wait_until_known(missing).await,
         }
     }
 
-    async fn await_known(&self, created: &[&RequiredTopic]) -> Result<(), Error> {
+    async fn wait_until_known(&self, created: &[&RequiredTopic]) -> Result<(), Error> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let (_, known) = self.look().await?;
+            let (_, known) = self.fetch_topics().await?;
             let Some(unknown) = created.iter().find(|topic| !known.contains_key(&topic.name)) else {
                 return Ok(());
             };
@@ -111,12 +111,12 @@ impl Cluster {
                 let reason = format!("the request was accepted, but the topic is missing after {PATIENCE:?}");
                 return Err(Error::Create { topic: unknown.name.clone(), reason });
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(TOPIC_POLL_INTERVAL).await;
         }
     }
 
     /// The ACLs that this client lacks for creating these topics, as far as brokers report them. No topic is created.
-    pub async fn lacks_to_create(&self, required: &[RequiredTopic]) -> Vec<MissingAcls> {
+    pub async fn missing_create_acls(&self, required: &[RequiredTopic]) -> Vec<MissingAcls> {
         let topics: Vec<_> = required.iter().map(RequiredTopic::request).collect();
         let refused = self.admin.try_to_create(&topics).await.unwrap_or_default();
         let denied = refused.into_iter().filter(|(_, refusal)| *refusal == Refusal::Denied);
@@ -127,12 +127,12 @@ impl Cluster {
         self.grantee.missing(denied.map(lack).collect())
     }
 
-    async fn look(&self) -> Result<(usize, BTreeMap<String, usize>), Error> {
+    async fn fetch_topics(&self) -> Result<(usize, BTreeMap<String, usize>), Error> {
         let overview = self.admin.overview().await;
         overview.map_err(|reason| Error::Unreachable { brokers: self.brokers.clone(), reason })
     }
 
     fn denied(&self, operation: AclOperation, topic: &str) -> Error {
-        Error::Denied(vec![self.grantee.lacks(operation, topic)])
+        Error::Denied(vec![self.grantee.missing_acl(operation, topic)])
     }
 }

@@ -31,7 +31,7 @@ enum TopicRule {
     /// One partition, because definitions have an order. Compacted, because the last definition stays valid forever.
     Log,
     /// Not compacted, so all records with the same key, or without a key, are kept.
-    Letters,
+    NotCompacted,
     /// Not compacted, and with room for every call, because a call that does not fit is dead-lettered.
     Retries { delay: Duration },
     /// One partition and compacted. Every instance reads it from its beginning at a start, and only the last record
@@ -43,21 +43,21 @@ enum TopicRule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopicStatus {
     Missing,
-    Right { found: String },
-    Wrong(Wrong),
+    Correct { found: String },
+    Wrong(WrongTopic),
 }
 
 /// A topic with a setting that prevents its use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("topic {topic} ({key}) has {found}, but needs {needed}: {why}")]
-pub struct Wrong {
+pub struct WrongTopic {
     pub topic: String,
     pub key: &'static str,
     pub found: String,
     pub needed: String,
     pub why: &'static str,
     /// The fix, with the command if there is one.
-    pub mend: String,
+    pub fix: String,
 }
 
 /// The topics that a configuration needs.
@@ -82,7 +82,7 @@ pub fn required_topics(config: &Config) -> Vec<RequiredTopic> {
                 ("retention.ms", letters.retention.as_millis().to_string()),
                 ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
             ],
-            rule: TopicRule::Letters,
+            rule: TopicRule::NotCompacted,
         },
         RequiredTopic {
             name: stats.topic.clone(),
@@ -104,31 +104,34 @@ pub fn required_topics(config: &Config) -> Vec<RequiredTopic> {
         key: "operator_events.topic",
         partitions: 1,
         replication_factor: operator.replication_factor,
-        settings: vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", RETRIES_KEPT.as_millis().to_string())],
-        rule: TopicRule::Letters,
+        settings: vec![
+            ("cleanup.policy", "delete".to_owned()),
+            ("retention.ms", RETRY_TOPIC_RETENTION.as_millis().to_string()),
+        ],
+        rule: TopicRule::NotCompacted,
     });
     let tiers = config.retries.tiers();
     required.extend(tiers.iter().map(|tier| RequiredTopic {
         partitions: config.retries.partitions,
         replication_factor: config.retries.replication_factor,
-        ..of_calls(&tier.topic, "retries.topic", tier.delay)
+        ..calls_topic(&tier.topic, "retries.topic", tier.delay)
     }));
     let longest_wait = tiers.iter().map(|tier| tier.delay).max().unwrap_or_default();
     required.push(RequiredTopic {
         partitions: config.overflow.partitions,
         replication_factor: config.overflow.replication_factor,
-        ..of_calls(&config.overflow.topic, "overflow.topic", longest_wait)
+        ..calls_topic(&config.overflow.topic, "overflow.topic", longest_wait)
     });
     required.push(RequiredTopic {
         partitions: config.row_order.partitions,
         replication_factor: config.row_order.replication_factor,
-        ..of_calls(&config.row_order.topic, "row_order.topic", Duration::ZERO)
+        ..calls_topic(&config.row_order.topic, "row_order.topic", Duration::ZERO)
     });
     required
 }
 
 /// A topic of calls that wait for `delay`.
-fn of_calls(name: &str, key: &'static str, delay: Duration) -> RequiredTopic {
+fn calls_topic(name: &str, key: &'static str, delay: Duration) -> RequiredTopic {
     RequiredTopic {
         name: name.to_owned(),
         key,
@@ -136,7 +139,7 @@ fn of_calls(name: &str, key: &'static str, delay: Duration) -> RequiredTopic {
         replication_factor: None,
         settings: vec![
             ("cleanup.policy", "delete".to_owned()),
-            ("retention.ms", (delay * 2 + RETRIES_KEPT).as_millis().to_string()),
+            ("retention.ms", (delay * 2 + RETRY_TOPIC_RETENTION).as_millis().to_string()),
             ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
         ],
         rule: TopicRule::Retries { delay },
@@ -154,12 +157,12 @@ fn message_log(config: &message_log::Config) -> Option<RequiredTopic> {
             ("cleanup.policy", "delete".to_owned()),
             ("retention.ms", config.retention.as_millis().to_string()),
         ],
-        rule: TopicRule::Letters,
+        rule: TopicRule::NotCompacted,
     })
 }
 
 /// Retention of a retry topic beyond the delay of its records: max time for which all instances may be down.
-const RETRIES_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const RETRY_TOPIC_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl RequiredTopic {
     /// The configuration key of its number of partitions, in the section of the key of its name.
@@ -173,12 +176,12 @@ impl RequiredTopic {
     }
 
     /// Checks an existing topic against the requirements. `brokers` is for the command that fixes it.
-    pub fn judge(&self, partitions: usize, settings: &BTreeMap<String, String>, brokers: &str) -> TopicStatus {
+    pub fn check_settings(&self, partitions: usize, settings: &BTreeMap<String, String>, brokers: &str) -> TopicStatus {
         let policy = settings.get("cleanup.policy").map_or("unknown", String::as_str);
         let compacts = policy.split(',').any(|part| part.trim() == "compact");
         let wrong = |found: String, needed: &str, why, mend| {
             let needed = needed.to_owned();
-            TopicStatus::Wrong(Wrong { topic: self.name.clone(), key: self.key, found, needed, why, mend })
+            TopicStatus::Wrong(WrongTopic { topic: self.name.clone(), key: self.key, found, needed, why, fix: mend })
         };
         let set = |setting: &str| {
             format!(
@@ -208,7 +211,7 @@ impl RequiredTopic {
             }
             // Instances with different numbers of partitions would divide CallThrottling's slots wrongly.
             TopicRule::Retries { .. } if partitions != self.partitions as usize => wrong(
-                counted(partitions, "partition"),
+                count_text(partitions, "partition"),
                 &format!("the number in {key}"),
                 "each partition has a share of the calls that CallThrottling allows",
                 format!("set {key} = {partitions} on all instances, or set {} to another name", self.key),
@@ -230,21 +233,21 @@ impl RequiredTopic {
                     format!("retention.ms = {}", settings["retention.ms"]),
                     "at least twice its delay",
                     "waiting calls would be deleted unsent",
-                    set(&format!("retention.ms={}", (delay * 2 + RETRIES_KEPT).as_millis())),
+                    set(&format!("retention.ms={}", (delay * 2 + RETRY_TOPIC_RETENTION).as_millis())),
                 )
             }
-            TopicRule::Letters | TopicRule::Retries { .. } if compacts => {
+            TopicRule::NotCompacted | TopicRule::Retries { .. } if compacts => {
                 let why = "compaction would delete all records of a key except the last";
                 wrong(policy_found, "cleanup.policy = delete", why, set_policy("delete"))
             }
-            _ => TopicStatus::Right { found: format!("{}, {policy_found}", counted(partitions, "partition")) },
+            _ => TopicStatus::Correct { found: format!("{}, {policy_found}", count_text(partitions, "partition")) },
         }
     }
 }
 
 impl fmt::Display for RequiredTopic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}", self.name, counted(self.partitions as usize, "partition"))?;
+        write!(f, "{} ({}", self.name, count_text(self.partitions as usize, "partition"))?;
         for (name, value) in &self.settings {
             write!(f, ", {name} = {value}")?;
         }
@@ -253,7 +256,7 @@ impl fmt::Display for RequiredTopic {
 }
 
 /// `1 partition`, `2 partitions`.
-pub fn counted(number: usize, thing: &str) -> String {
+pub fn count_text(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
@@ -263,12 +266,12 @@ mod tests {
 
     fn judged(which: usize, partitions: usize, policy: &str) -> TopicStatus {
         let settings = [("cleanup.policy".to_owned(), policy.to_owned())].into();
-        required_topics(&Config::default())[which].judge(partitions, &settings, "b:9092")
+        required_topics(&Config::default())[which].check_settings(partitions, &settings, "b:9092")
     }
 
     #[test]
     fn definitions_are_one_compacted_partition() {
-        assert!(matches!(judged(0, 1, "compact"), TopicStatus::Right { .. }));
+        assert!(matches!(judged(0, 1, "compact"), TopicStatus::Correct { .. }));
         for policy in ["delete", "compact,delete"] {
             let TopicStatus::Wrong(wrong) = judged(0, 1, policy) else { panic!("{policy} loses definitions") };
             assert_eq!(
@@ -279,7 +282,7 @@ mod tests {
                 )
             );
             assert_eq!(
-                wrong.mend,
+                wrong.fix,
                 "kafka-configs.sh --bootstrap-server b:9092 --alter --entity-type topics --entity-name \
                  outhook.definitions --add-config cleanup.policy=compact"
             );
@@ -290,9 +293,9 @@ mod tests {
     #[test]
     fn dead_letters_are_not_compacted() {
         assert!(
-            matches!(judged(1, 7, "delete"), TopicStatus::Right { found } if found == "7 partitions, cleanup.policy = delete")
+            matches!(judged(1, 7, "delete"), TopicStatus::Correct { found } if found == "7 partitions, cleanup.policy = delete")
         );
-        assert!(matches!(judged(1, 1, "compact,delete"), TopicStatus::Wrong(wrong) if wrong.mend.ends_with("=delete")));
+        assert!(matches!(judged(1, 1, "compact,delete"), TopicStatus::Wrong(wrong) if wrong.fix.ends_with("=delete")));
     }
 
     #[test]
@@ -315,10 +318,10 @@ mod tests {
         let tier = required.iter().find(|topic| topic.name == "outhook.retry.5m").unwrap();
         let judged = |partitions, settings: &[(&str, &str)]| {
             let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            tier.judge(partitions, &settings, "b:9092")
+            tier.check_settings(partitions, &settings, "b:9092")
         };
         let right = [("cleanup.policy", "delete"), ("max.message.bytes", "20000000"), ("retention.ms", "-1")];
-        assert!(matches!(judged(4, &right), TopicStatus::Right { .. }));
+        assert!(matches!(judged(4, &right), TopicStatus::Correct { .. }));
         for (partitions, setting, found) in [
             (3, ("cleanup.policy", "delete"), "3 partitions"),
             (4, ("cleanup.policy", "compact"), "cleanup.policy = compact"),
@@ -335,20 +338,22 @@ mod tests {
         let required = required_topics(&Config::default());
         for part in ["retries", "overflow", "row_order"] {
             let topic = required.iter().find(|topic| topic.key == format!("{part}.topic")).unwrap();
-            let TopicStatus::Wrong(wrong) = topic.judge(3, &BTreeMap::new(), "b:9092") else { panic!("{part}") };
+            let TopicStatus::Wrong(wrong) = topic.check_settings(3, &BTreeMap::new(), "b:9092") else {
+                panic!("{part}")
+            };
             assert_eq!(wrong.needed, format!("the number in {part}.partitions"));
             let mend = format!("set {part}.partitions = 3 on all instances, or set {part}.topic to another name");
-            assert_eq!(wrong.mend, mend);
+            assert_eq!(wrong.fix, mend);
         }
     }
 
     #[test]
     fn counts_are_one_compacted_partition_from_which_old_ones_may_be_deleted() {
         for policy in ["compact,delete", "compact"] {
-            assert!(matches!(judged(2, 1, policy), TopicStatus::Right { .. }));
+            assert!(matches!(judged(2, 1, policy), TopicStatus::Correct { .. }));
         }
         assert!(
-            matches!(judged(2, 1, "delete"), TopicStatus::Wrong(wrong) if wrong.mend.ends_with("=[compact,delete]"))
+            matches!(judged(2, 1, "delete"), TopicStatus::Wrong(wrong) if wrong.fix.ends_with("=[compact,delete]"))
         );
         assert!(matches!(judged(2, 2, "compact,delete"), TopicStatus::Wrong(wrong) if wrong.found == "2 partitions"));
     }

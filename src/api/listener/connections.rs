@@ -18,90 +18,95 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Min idle time before a connection may be closed for another one.
-const STILL: Duration = Duration::from_secs(1);
+const MIN_IDLE_BEFORE_EVICTION: Duration = Duration::from_secs(1);
 
 /// Max idle time of any connection: no byte was received, and the client accepted none.
-const STALLED: Duration = Duration::from_secs(30);
+const MAX_IDLE: Duration = Duration::from_secs(30);
 
 /// The open connections.
 pub(super) struct Connections {
-    began: Instant,
-    open: Mutex<HashMap<u64, Arc<Open>>>,
+    started_at: Instant,
+    open: Mutex<HashMap<u64, Arc<OpenConnection>>>,
 }
 
-struct Open {
+struct OpenConnection {
     peer: IpAddr,
     /// Time of the last byte in either direction, in milliseconds since the listener started.
-    moved_ms: AtomicU64,
-    close: Notify,
+    last_activity_ms: AtomicU64,
+    close_signal: Notify,
 }
 
 /// Entry of an open connection; dropping it removes the entry.
-pub(super) struct Entered {
+pub(super) struct ConnectionEntry {
     connections: Arc<Connections>,
     number: u64,
-    open: Arc<Open>,
+    open: Arc<OpenConnection>,
 }
 
 impl Connections {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), open: Mutex::default() })
+        Arc::new(Self { started_at: Instant::now(), open: Mutex::default() })
     }
 
     /// Adds a connection. `number` must be unique.
-    pub fn enter(self: &Arc<Self>, number: u64, peer: IpAddr) -> Entered {
-        let open = Arc::new(Open { peer, moved_ms: AtomicU64::new(self.now_ms()), close: Notify::new() });
+    pub fn add(self: &Arc<Self>, number: u64, peer: IpAddr) -> ConnectionEntry {
+        let open = Arc::new(OpenConnection {
+            peer,
+            last_activity_ms: AtomicU64::new(self.now_ms()),
+            close_signal: Notify::new(),
+        });
         self.open().insert(number, open.clone());
-        Entered { connections: self.clone(), number, open }
+        ConnectionEntry { connections: self.clone(), number, open }
     }
 
     /// Closes a connection, because all permits are taken: the longest idle one of the address with the most
     /// connections. Closes none if no connection has been idle for [`STILL`].
-    pub fn make_room(&self) {
-        let before = self.now_ms().saturating_sub(STILL.as_millis() as u64);
+    pub fn evict_idle(&self) {
+        let before = self.now_ms().saturating_sub(MIN_IDLE_BEFORE_EVICTION.as_millis() as u64);
         let open = self.open();
         let mut of_address: HashMap<IpAddr, usize> = HashMap::new();
         open.values().for_each(|open| *of_address.entry(open.peer).or_default() += 1);
-        let still = open.values().filter(|open| open.moved_ms.load(Ordering::Relaxed) <= before);
-        let first =
-            still.max_by_key(|open| (of_address[&open.peer], std::cmp::Reverse(open.moved_ms.load(Ordering::Relaxed))));
+        let still = open.values().filter(|open| open.last_activity_ms.load(Ordering::Relaxed) <= before);
+        let first = still.max_by_key(|open| {
+            (of_address[&open.peer], std::cmp::Reverse(open.last_activity_ms.load(Ordering::Relaxed)))
+        });
         if let Some(open) = first {
-            open.close.notify_one();
+            open.close_signal.notify_one();
         }
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Open>>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<OpenConnection>>> {
         self.open.lock()
     }
 }
 
-impl Entered {
+impl ConnectionEntry {
     /// Wraps the connection's stream to record its activity.
     pub fn watch<S>(&self, stream: S) -> WatchedStream<S> {
         WatchedStream { stream, connections: self.connections.clone(), open: self.open.clone() }
     }
 
     /// Resolves when the connection must close: another one needs its permit, or it was idle for [`STALLED`].
-    pub async fn closed(&self) {
+    pub async fn wait_until_closed(&self) {
         loop {
-            let still_ms = self.connections.now_ms().saturating_sub(self.open.moved_ms.load(Ordering::Relaxed));
-            let left = STALLED.saturating_sub(Duration::from_millis(still_ms));
+            let still_ms = self.connections.now_ms().saturating_sub(self.open.last_activity_ms.load(Ordering::Relaxed));
+            let left = MAX_IDLE.saturating_sub(Duration::from_millis(still_ms));
             if left.is_zero() {
                 return;
             }
             tokio::select! {
-                () = self.open.close.notified() => return,
+                () = self.open.close_signal.notified() => return,
                 () = tokio::time::sleep(left) => {}
             }
         }
     }
 }
 
-impl Drop for Entered {
+impl Drop for ConnectionEntry {
     fn drop(&mut self) {
         self.connections.open().remove(&self.number);
     }
@@ -111,12 +116,12 @@ impl Drop for Entered {
 pub(super) struct WatchedStream<S> {
     stream: S,
     connections: Arc<Connections>,
-    open: Arc<Open>,
+    open: Arc<OpenConnection>,
 }
 
 impl<S> WatchedStream<S> {
-    fn moved(&self) {
-        self.open.moved_ms.store(self.connections.now_ms(), Ordering::Relaxed);
+    fn record_activity(&self) {
+        self.open.last_activity_ms.store(self.connections.now_ms(), Ordering::Relaxed);
     }
 }
 
@@ -126,7 +131,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            this.moved();
+            this.record_activity();
         }
         polled
     }
@@ -137,7 +142,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write(context, data);
         if matches!(polled, Poll::Ready(Ok(1..))) {
-            this.moved();
+            this.record_activity();
         }
         polled
     }

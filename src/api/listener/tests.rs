@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
-use super::super::{Access, Api, Guesses, Shares};
+use super::super::{Access, AccountLimits, Api, GuessLimiter};
 use super::*;
 use crate::catalogue::Catalogue;
-use crate::dead_letters::Letters;
+use crate::dead_letters::DeadLetterReader;
 use crate::definition::rules::Policy;
 use crate::lifecycle::Readiness;
 use crate::matching::Index;
-use crate::message_log::{self, MessageLog};
-use crate::redelivery::{Redrive, Resend};
+use crate::message_log::{self, MessageLogReader};
+use crate::redelivery::{Redriver, Resender};
 use crate::settle::{self};
 use crate::stats::{self, Stats};
 use crate::store::{self, Store};
@@ -48,16 +48,16 @@ async fn start() -> Server {
         stats: Stats::start(&stats::Config::default(), &kafka, index, catalogue.clone(), Arc::default()).unwrap(),
         catalogue,
         endpoints: Arc::default(),
-        letters: Letters::new(&settle::DeadLettersConfig::default(), &kafka),
-        message_log: MessageLog::new(&message_log::Config::default(), &kafka),
-        resend: Resend::new(Box::new(|_| None), &settle::RetriesConfig::default(), &kafka),
-        redrive: Redrive::new(&settle::DeadLettersConfig::default(), &settle::RetriesConfig::default(), &kafka),
+        dead_letters: DeadLetterReader::new(&settle::DeadLettersConfig::default(), &kafka),
+        message_log: MessageLogReader::new(&message_log::Config::default(), &kafka),
+        resender: Resender::new(Box::new(|_| None), &settle::RetriesConfig::default(), &kafka),
+        redriver: Redriver::new(&settle::DeadLettersConfig::default(), &settle::RetriesConfig::default(), &kafka),
         policy: Policy::default(),
         access: Access::default(),
-        decoding: Box::new(|_| None),
+        decoder_settings: Box::new(|_| None),
         attachment_url: None,
-        guesses: Guesses::default(),
-        shares: Shares::new(store::Config::default().max_account_writes),
+        guess_limiter: GuessLimiter::default(),
+        account_limits: AccountLimits::new(store::Config::default().max_account_writes),
     };
     let serving = tokio::spawn(listener.serve(api.router(), stop.clone()));
     Server { address, readiness, stop, serving }
@@ -179,7 +179,7 @@ async fn a_stop_ends_idle_connections_and_frees_the_address() {
 async fn connections_that_never_read_keep_nobody_from_health_checks() {
     let server = start().await;
     let mut silent = Vec::new();
-    for _ in 0..CONNECTIONS {
+    for _ in 0..MAX_CONNECTIONS {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         // More answers than the kernel's buffers hold. None of them is read.
         let _ = stream.write_all("GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(200).as_bytes()).await;

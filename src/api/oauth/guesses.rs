@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use crate::id::ClientId;
 
 /// Number of failures within [`WINDOW`] that cause no wait.
-const FREE: u32 = 10;
+const FREE_FAILURES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 /// Max number of guessers in memory.
-const GUESSERS: usize = 10_000;
+const MAX_GUESSERS: usize = 10_000;
 
 /// The source address and the client whose secret is guessed; None is any client that does not exist. The address is
 /// included because guesses from one address must not block the client at another address.
@@ -20,24 +20,24 @@ type Guesser = (Option<IpAddr>, Option<ClientId>);
 
 /// Recent failures per guesser: their number, and when the first of them happened.
 #[derive(Default)]
-pub struct Guesses(Mutex<HashMap<Guesser, (u32, Instant)>>);
+pub struct GuessLimiter(Mutex<HashMap<Guesser, (u32, Instant)>>);
 
-impl Guesses {
+impl GuessLimiter {
     /// How long a guesser still has to wait; None if it need not wait.
-    pub(super) fn wait(&self, guesser: Guesser, now: Instant) -> Option<Duration> {
+    pub(super) fn remaining_wait(&self, guesser: Guesser, now: Instant) -> Option<Duration> {
         let guesses = self.0.lock();
         let (failures, since) = guesses.get(&guesser)?;
         let left = WINDOW.checked_sub(now.duration_since(*since)).filter(|left| !left.is_zero())?;
-        (*failures >= FREE).then_some(left)
+        (*failures >= FREE_FAILURES).then_some(left)
     }
 
-    pub(super) fn failed(&self, guesser: Guesser, now: Instant) {
+    pub(super) fn record_failure(&self, guesser: Guesser, now: Instant) {
         let mut guesses = self.0.lock();
-        if guesses.len() >= GUESSERS {
+        if guesses.len() >= MAX_GUESSERS {
             guesses.retain(|_, (_, since)| now.duration_since(*since) < WINDOW);
             // This many guessers within a minute are one attacker with many addresses. Counts per address are useless
             // then.
-            if guesses.len() >= GUESSERS {
+            if guesses.len() >= MAX_GUESSERS {
                 guesses.clear();
             }
         }
@@ -55,27 +55,27 @@ mod tests {
 
     #[test]
     fn who_fails_too_often_waits_and_nobody_else_does() {
-        let (guesses, now) = (Guesses::default(), Instant::now());
+        let (guesses, now) = (GuessLimiter::default(), Instant::now());
         let (client, other) = (ClientId::from_random([1; 16]), ClientId::from_random([2; 16]));
         let guesser = (Some(IpAddr::from([10, 0, 0, 1])), Some(client));
-        for _ in 0..FREE {
-            assert_eq!(guesses.wait(guesser, now), None);
-            guesses.failed(guesser, now);
+        for _ in 0..FREE_FAILURES {
+            assert_eq!(guesses.remaining_wait(guesser, now), None);
+            guesses.record_failure(guesser, now);
         }
-        assert_eq!(guesses.wait(guesser, now), Some(WINDOW));
-        assert_eq!(guesses.wait((guesser.0, Some(other)), now), None);
-        assert_eq!(guesses.wait((Some(IpAddr::from([10, 0, 0, 2])), Some(client)), now), None);
-        assert_eq!(guesses.wait(guesser, now + WINDOW), None);
-        guesses.failed(guesser, now + WINDOW);
-        assert_eq!(guesses.wait(guesser, now + WINDOW), None, "the count starts again");
+        assert_eq!(guesses.remaining_wait(guesser, now), Some(WINDOW));
+        assert_eq!(guesses.remaining_wait((guesser.0, Some(other)), now), None);
+        assert_eq!(guesses.remaining_wait((Some(IpAddr::from([10, 0, 0, 2])), Some(client)), now), None);
+        assert_eq!(guesses.remaining_wait(guesser, now + WINDOW), None);
+        guesses.record_failure(guesser, now + WINDOW);
+        assert_eq!(guesses.remaining_wait(guesser, now + WINDOW), None, "the count starts again");
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (guesses, now) = (Guesses::default(), Instant::now());
+        let (guesses, now) = (GuessLimiter::default(), Instant::now());
         for number in 0..30_000_u32 {
-            guesses.failed((Some(IpAddr::from(number.to_be_bytes())), None), now);
+            guesses.record_failure((Some(IpAddr::from(number.to_be_bytes())), None), now);
         }
-        assert!(guesses.0.lock().len() <= GUESSERS);
+        assert!(guesses.0.lock().len() <= MAX_GUESSERS);
     }
 }

@@ -9,10 +9,10 @@ use ring::hmac::{HMAC_SHA256, Key, sign, verify};
 
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key: &EncodingKey| {
-        Ok(Box::new(Hmac(Key::new(only(*algorithm)?, key.try_get_hmac_secret()?))))
+        Ok(Box::new(Hmac(Key::new(hmac_algorithm(*algorithm)?, key.try_get_hmac_secret()?))))
     },
     verifier_factory: |algorithm, key: &DecodingKey| {
-        Ok(Box::new(Hmac(Key::new(only(*algorithm)?, key.try_get_hmac_secret()?))))
+        Ok(Box::new(Hmac(Key::new(hmac_algorithm(*algorithm)?, key.try_get_hmac_secret()?))))
     },
     jwk_utils: JwkUtils::new_unimplemented(),
 };
@@ -24,7 +24,7 @@ pub(super) fn install() {
 
 struct Hmac(Key);
 
-fn only(algorithm: Algorithm) -> Result<ring::hmac::Algorithm> {
+fn hmac_algorithm(algorithm: Algorithm) -> Result<ring::hmac::Algorithm> {
     match algorithm {
         Algorithm::HS256 => Ok(HMAC_SHA256),
         _ => Err(ErrorKind::InvalidAlgorithm.into()),

@@ -26,7 +26,7 @@ const UNAUTHORIZED: ErrorKind = ErrorKind {
     ..kind("Unauthorized", 401, "The token is missing, wrong or expired, or the client is unknown.")
 };
 const NOT_FOUND: ErrorKind = kind("NotFound", 404, "It does not exist, or not in this account.");
-const NO_METHOD: ErrorKind = ErrorKind {
+const METHOD_NOT_ALLOWED: ErrorKind = ErrorKind {
     header: Some(("Allow", "The methods that the path allows")),
     ..kind("MethodNotAllowed", 405, "The path does not allow the method.")
 };
@@ -46,7 +46,7 @@ const UNAVAILABLE: ErrorKind = ErrorKind {
     ..kind("Unavailable", 503, "Kafka can't be read or written now. Nothing was changed unless Message says otherwise.")
 };
 const KINDS: [ErrorKind; 9] =
-    [INCORRECT, UNAUTHORIZED, NOT_FOUND, NO_METHOD, CONFLICT, TIMEOUT, TOO_LARGE, TOO_MANY, UNAVAILABLE];
+    [INCORRECT, UNAUTHORIZED, NOT_FOUND, METHOD_NOT_ALLOWED, CONFLICT, TIMEOUT, TOO_LARGE, TOO_MANY, UNAVAILABLE];
 const _: () = assert!(MAX_BODY == 1024 * 1024, "TOO_LARGE says how large a body may be");
 
 const fn kind(name: &'static str, status: u16, when: &'static str) -> ErrorKind {
@@ -54,7 +54,7 @@ const fn kind(name: &'static str, status: u16, when: &'static str) -> ErrorKind 
 }
 
 /// Adds the kinds to the components.
-pub(super) fn describe(components: &mut Components) {
+pub(super) fn add_components(components: &mut Components) {
     let named = KINDS.iter().map(|kind| (kind.name.to_owned(), RefOr::from(kind.response())));
     components.responses.extend(named);
 }

@@ -16,16 +16,16 @@ use crate::vocabulary::{EventSource, Operation};
 type Schemas = BTreeMap<String, RefOr<Schema>>;
 
 /// Schema name of a webhook's change: the fields of a creation, none of them required.
-pub(super) const CHANGE: &str = "WebhookChangeRequest";
-const CREATION: &str = "WebhookRequest";
-const EVENT: &str = "EventRequest";
+pub(super) const CHANGE_SCHEMA: &str = "WebhookChangeRequest";
+const CREATION_SCHEMA: &str = "WebhookRequest";
+const EVENT_SCHEMA: &str = "EventRequest";
 /// Pattern of an outgoing URL: scheme, host, port, path and query, without user and fragment.
-const URL: &str = r"^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?][A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?$";
+const URL_PATTERN: &str = r"^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?][A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?$";
 
 /// Refines all schemas.
 pub(super) fn refine(schemas: &mut Schemas) {
     let flat: Vec<_> =
-        schemas.iter().filter_map(|(name, schema)| Some((name.clone(), flat(schemas, schema)?))).collect();
+        schemas.iter().filter_map(|(name, schema)| Some((name.clone(), flatten(schemas, schema)?))).collect();
     for (name, mut object) in flat {
         // Requests may have unknown keys, which are ignored. Answers have no others than the listed ones.
         if !name.ends_with("Request") && !object.properties.is_empty() {
@@ -40,12 +40,12 @@ pub(super) fn refine(schemas: &mut Schemas) {
     }
     // These were referenced only by schemas that have their fields inlined now.
     schemas.retain(|name, _| !matches!(name.as_str(), "Counts" | "EndpointState" | "WebhookHead"));
-    name_words(schemas);
-    let change = change_of(schemas);
-    if let Some(RefOr::T(Schema::Object(creation))) = schemas.get_mut(CREATION) {
+    add_known_values(schemas);
+    let change = change_schema(schemas);
+    if let Some(RefOr::T(Schema::Object(creation))) = schemas.get_mut(CREATION_SCHEMA) {
         creation.description = Some("The webhook to create.".to_owned());
     }
-    schemas.insert(CHANGE.to_owned(), RefOr::T(Schema::Object(change)));
+    schemas.insert(CHANGE_SCHEMA.to_owned(), RefOr::T(Schema::Object(change)));
 }
 
 /// Lists are bare arrays, or objects with `Result` for legacy clients. An optional body may be absent, but not null.
@@ -74,14 +74,14 @@ pub(super) fn refine_bodies(operation: &mut path::Operation) {
 }
 
 /// Merges the parts of an `allOf` into one object: closed parts would refuse each other's fields.
-fn flat(schemas: &Schemas, schema: &RefOr<Schema>) -> Option<Object> {
+fn flatten(schemas: &Schemas, schema: &RefOr<Schema>) -> Option<Object> {
     match schema {
-        RefOr::Ref(Ref { ref_location, .. }) => flat(schemas, schemas.get(ref_location.rsplit('/').next()?)?),
+        RefOr::Ref(Ref { ref_location, .. }) => flatten(schemas, schemas.get(ref_location.rsplit('/').next()?)?),
         RefOr::T(Schema::Object(object)) => Some(object.clone()),
         RefOr::T(Schema::AllOf(all)) => {
             let mut whole = Object::with_type(Type::Object);
             for part in &all.items {
-                let part = flat(schemas, part)?;
+                let part = flatten(schemas, part)?;
                 whole.required.extend(part.required);
                 whole.properties.extend(part.properties);
             }
@@ -103,9 +103,9 @@ fn without_null_default(field: &mut RefOr<Schema>) {
 }
 
 /// Adds the known words, and the item types of lists.
-fn name_words(schemas: &mut Schemas) {
+fn add_known_values(schemas: &mut Schemas) {
     let operations = Operation::ALL;
-    if let Some(RefOr::T(Schema::Object(event_type))) = field(schemas, EVENT, "EventType") {
+    if let Some(RefOr::T(Schema::Object(event_type))) = field(schemas, EVENT_SCHEMA, "EventType") {
         event_type.enum_values = Some(operations.map(|operation| Value::from(operation.event_type())).to_vec());
     }
     let mut source = Object::with_type(Type::String);
@@ -115,13 +115,13 @@ fn name_words(schemas: &mut Schemas) {
     let mut name = Object::with_type(Type::String);
     name.min_length = Some(1);
     let mut url = Object::with_type(Type::String);
-    url.pattern = Some(URL.to_owned());
+    url.pattern = Some(URL_PATTERN.to_owned());
     url.max_length = Some(MAX_URL);
     let lists = [
-        (EVENT, "EventSources", source),
-        (EVENT, "ObjectFields", name.clone()),
-        (EVENT, "CustomPayloadFields", name),
-        (CREATION, "OutgoingUrls", url),
+        (EVENT_SCHEMA, "EventSources", source),
+        (EVENT_SCHEMA, "ObjectFields", name.clone()),
+        (EVENT_SCHEMA, "CustomPayloadFields", name),
+        (CREATION_SCHEMA, "OutgoingUrls", url),
     ];
     for (schema, list, items) in lists {
         if let Some(RefOr::T(Schema::Array(array))) = field(schemas, schema, list) {
@@ -140,8 +140,8 @@ fn field<'s>(schemas: &'s mut Schemas, schema: &str, field: &str) -> Option<&'s 
 
 /// Schema of a change: the fields of a creation, at least one of them. Null counts only for call settings: it resets
 /// them to the default, which is a change too.
-fn change_of(schemas: &Schemas) -> Object {
-    let mut change = schemas.get(CREATION).and_then(|creation| flat(schemas, creation)).unwrap_or_default();
+fn change_schema(schemas: &Schemas) -> Object {
+    let mut change = schemas.get(CREATION_SCHEMA).and_then(|creation| flatten(schemas, creation)).unwrap_or_default();
     let any: Vec<_> = change
         .properties
         .iter()
@@ -151,14 +151,14 @@ fn change_of(schemas: &Schemas) -> Object {
         })
         .collect();
     change.required.clear();
-    change.properties.values_mut().for_each(may_be_null);
+    change.properties.values_mut().for_each(allow_null);
     change.description =
         Some("The fields of a webhook to change, at least one. Missing fields keep their values.".to_owned());
     change.extensions = Some(Extensions::from_iter([("anyOf", Value::from(any))]));
     change
 }
 
-fn may_be_null(field: &mut RefOr<Schema>) {
+fn allow_null(field: &mut RefOr<Schema>) {
     let (RefOr::T(Schema::Object(Object { schema_type, .. })) | RefOr::T(Schema::Array(Array { schema_type, .. }))) =
         field
     else {

@@ -15,18 +15,18 @@ use super::super::Api;
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
 use super::super::query::{Query, limit, parsed, time};
-use crate::dead_letters::{LetterFilter, LetterId};
-use crate::kafka::topic_reader::{Bounds, TopicCursor};
+use crate::dead_letters::{DeadLetterFilter, DeadLetterId};
+use crate::kafka::topic_reader::{PageLimits, TopicCursor};
 use crate::redelivery::RedriveMarkers;
 
-pub use self::shown::{LetterShown, OpenedShown};
+pub use self::shown::{DeadLetterView, DeadLetterWithBodyView};
 
 /// Max time to read the topic for one answer, well below the time limit of an answer.
-const TIME: Duration = Duration::from_secs(8);
+const READ_TIMEOUT: Duration = Duration::from_secs(8);
 /// Max time to read the redrive markers of the letters in an answer.
-const MARKERS: Duration = Duration::from_secs(5);
+const MARKERS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Max bytes of the topic that are read for one answer.
-const BYTES: u64 = 256 * 1024 * 1024;
+const MAX_SCANNED_BYTES: u64 = 256 * 1024 * 1024;
 /// Max bytes of a body that are shown.
 const MAX_BODY: usize = 1024 * 1024;
 
@@ -34,7 +34,7 @@ const MAX_BODY: usize = 1024 * 1024;
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields, rename_all = "PascalCase")]
 #[into_params(parameter_in = Query)]
-pub(super) struct LettersQuery {
+pub(super) struct DeadLettersQuery {
     /// Only letters of this event.
     #[param(value_type = String, required = false)]
     event_id: Option<String>,
@@ -62,9 +62,9 @@ pub(super) struct LettersQuery {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = DeadLetters)]
-pub(super) struct LettersPage {
+pub(super) struct DeadLettersPage {
     /// May have fewer letters than Limit, even none, although there is a next page: a request scans part of the topic.
-    result: Vec<LetterShown>,
+    result: Vec<DeadLetterView>,
     /// The Cursor for the next page; null if there is none.
     #[schema(required)]
     next_cursor: Option<String>,
@@ -72,60 +72,69 @@ pub(super) struct LettersPage {
 
 /// List the dead letters of a webhook, the newest first.
 #[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/deadLetters", tag = "Dead letters",
-    operation_id = "listDeadLetters", params(("webhookId" = String, Path), LettersQuery),
-    responses((status = 200, description = "A page of dead letters.", body = LettersPage)))]
+    operation_id = "listDeadLetters", params(("webhookId" = String, Path), DeadLettersQuery),
+    responses((status = 200, description = "A page of dead letters.", body = DeadLettersPage)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
-    Query(query): Query<LettersQuery>,
-) -> Result<Json<LettersPage>, ApiError> {
+    Query(query): Query<DeadLettersQuery>,
+) -> Result<Json<DeadLettersPage>, ApiError> {
     let webhook = api.webhook(&webhook, &caller)?.id;
     let (filter, from, limit) = query.read()?;
-    let filter = LetterFilter { account: Some(caller.account.clone()), webhook: Some(webhook), ..filter };
-    let page = api.reading(&caller.account, async move |api: Arc<Api>| {
-        let mut redriven = RedriveMarkers::among(&filter);
-        let mut page = api.letters.page(filter, from, Bounds { found: limit, bytes: BYTES, time: TIME }).await?;
-        redriven.mark(&mut page.found, &api.letters, MARKERS).await?;
+    let filter = DeadLetterFilter { account: Some(caller.account.clone()), webhook: Some(webhook), ..filter };
+    let page = api.run_read(&caller.account, async move |api: Arc<Api>| {
+        let mut redriven = RedriveMarkers::for_letters(&filter);
+        let mut page = api
+            .dead_letters
+            .page(filter, from, PageLimits { max_found: limit, max_bytes: MAX_SCANNED_BYTES, max_time: READ_TIMEOUT })
+            .await?;
+        redriven.set_redriven(&mut page.found, &api.dead_letters, MARKERS_TIMEOUT).await?;
         Ok(page)
     });
     let page = page.await?;
-    let result = page.found.iter().map(LetterShown::of).collect();
-    Ok(Json(LettersPage { result, next_cursor: page.next.map(|next| next.to_string()) }))
+    let result = page.found.iter().map(DeadLetterView::of).collect();
+    Ok(Json(DeadLettersPage { result, next_cursor: page.next_cursor.map(|next| next.to_string()) }))
 }
 
 /// Read a dead letter with its body.
 #[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/deadLetters/{letterId}", tag = "Dead letters",
     operation_id = "readDeadLetter", params(("webhookId" = String, Path), ("letterId" = String, Path)),
-    responses((status = 200, description = "The dead letter.", body = OpenedShown)))]
+    responses((status = 200, description = "The dead letter.", body = DeadLetterWithBodyView)))]
 pub(super) async fn read(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((webhook, letter)): Path<(String, String)>,
-) -> Result<Json<OpenedShown>, ApiError> {
+) -> Result<Json<DeadLetterWithBodyView>, ApiError> {
     let webhook = api.webhook(&webhook, &caller)?.id;
     let missing = ApiError::not_found(format!("there is no dead letter {letter:?} of webhook {webhook}"));
-    let Ok(id) = letter.parse::<LetterId>() else { return Err(missing) };
-    let own = LetterFilter { account: Some(caller.account.clone()), webhook: Some(webhook), ..LetterFilter::default() };
-    let opened = api.reading(&caller.account, async move |api: Arc<Api>| {
-        let opened = api.letters.open(id, TIME).await?.filter(|opened| own.takes(&opened.letter));
+    let Ok(id) = letter.parse::<DeadLetterId>() else { return Err(missing) };
+    let own = DeadLetterFilter {
+        account: Some(caller.account.clone()),
+        webhook: Some(webhook),
+        ..DeadLetterFilter::default()
+    };
+    let opened = api.run_read(&caller.account, async move |api: Arc<Api>| {
+        let opened = api.dead_letters.read_one(id, READ_TIMEOUT).await?.filter(|opened| own.matches(&opened.letter));
         let mut opened = opened.ok_or(missing)?;
-        RedriveMarkers::among(&own).mark(std::slice::from_mut(&mut opened.letter), &api.letters, MARKERS).await?;
+        RedriveMarkers::for_letters(&own)
+            .set_redriven(std::slice::from_mut(&mut opened.letter), &api.dead_letters, MARKERS_TIMEOUT)
+            .await?;
         Ok(opened)
     });
-    Ok(Json(OpenedShown::of(&opened.await?, false, MAX_BODY)))
+    Ok(Json(DeadLetterWithBodyView::of(&opened.await?, false, MAX_BODY)))
 }
 
-impl LettersQuery {
+impl DeadLettersQuery {
     /// Parses filter, cursor and limit.
-    fn read(self) -> Result<(LetterFilter, Option<TopicCursor>, usize), ApiError> {
-        let filter = LetterFilter {
+    fn read(self) -> Result<(DeadLetterFilter, Option<TopicCursor>, usize), ApiError> {
+        let filter = DeadLetterFilter {
             event: parsed("EventId", self.event_id.as_deref())?,
             message: parsed("MessageId", self.message_id.as_deref())?,
             class: self.class.map(class).transpose()?,
             since: time("Since", self.since.as_deref())?,
             until: time("Until", self.until.as_deref())?,
-            ..LetterFilter::default()
+            ..DeadLetterFilter::default()
         };
         let limit = limit(self.limit.as_deref())?;
         Ok((filter, parsed("Cursor", self.cursor.as_deref())?, limit))

@@ -24,8 +24,8 @@ use crate::rules::Target;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Endpoints)]
-pub(super) struct EndpointsShown {
-    result: Vec<EndpointShown>,
+pub(super) struct EndpointsView {
+    result: Vec<EndpointView>,
 }
 
 /// State of an endpoint over the whole group. Webhooks with exactly the same URL share an endpoint, including those of
@@ -34,7 +34,7 @@ pub(super) struct EndpointsShown {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Endpoint)]
-struct EndpointShown {
+struct EndpointView {
     #[schema(example = "https://crm.example.com/hooks/customers")]
     url: String,
     #[serde(flatten)]
@@ -92,7 +92,7 @@ pub(super) struct RetryNowRequest {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = RetryOrdered)]
-pub(super) struct RetryAnswer {
+pub(super) struct RetryNowResponse {
     /// Number of endpoints to retry.
     endpoints: usize,
     /// Number of calls that wait for them.
@@ -109,19 +109,19 @@ struct WebhookUrl {
 /// List the endpoints of a webhook with their state, as all instances reported it within the last seconds.
 #[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/endpoints", tag = "Endpoints", operation_id = "listEndpoints",
     params(("webhookId" = String, Path)),
-    responses((status = 200, description = "One endpoint for each URL of the webhook.", body = EndpointsShown)))]
+    responses((status = 200, description = "One endpoint for each URL of the webhook.", body = EndpointsView)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
-) -> Result<Json<EndpointsShown>, ApiError> {
+) -> Result<Json<EndpointsView>, ApiError> {
     let now_ms = Timestamp::now().as_millisecond();
     let shown = |url: WebhookUrl| {
         let status = url.line.map(|line| api.endpoints.status(line, now_ms)).unwrap_or_default();
-        EndpointShown { url: url.text, state: EndpointState::of(status, time) }
+        EndpointView { url: url.text, state: EndpointState::of(status, time) }
     };
     let result = api.urls(&webhook, &caller)?.into_iter().map(shown).collect();
-    Ok(Json(EndpointsShown { result }))
+    Ok(Json(EndpointsView { result }))
 }
 
 /// Retry the calls that wait for a webhook's endpoints now, without waiting for the next probe.
@@ -131,19 +131,19 @@ pub(super) async fn list(
 /// schedule. Another order within 10 seconds has no further effect.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/endpoints/retryNow", tag = "Endpoints",
     operation_id = "retryEndpointsNow", params(("webhookId" = String, Path)), request_body = Option<RetryNowRequest>,
-    responses((status = 202, description = "All instances get the order within about a second.", body = RetryAnswer)))]
+    responses((status = 202, description = "All instances get the order within about a second.", body = RetryNowResponse)))]
 pub(super) async fn retry_now(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
     OptionalBody(request): OptionalBody<RetryNowRequest>,
-) -> Result<(StatusCode, Json<RetryAnswer>), ApiError> {
-    let lines = request.chosen(api.urls(&webhook, &caller)?)?;
+) -> Result<(StatusCode, Json<RetryNowResponse>), ApiError> {
+    let lines = request.selected_lines(api.urls(&webhook, &caller)?)?;
     let now_ms = Timestamp::now().as_millisecond();
     let waiting = lines.iter().map(|line| api.endpoints.status(*line, now_ms).waiting_calls()).sum();
-    api.shares.write(&caller.account)?;
+    api.account_limits.write(&caller.account)?;
     api.endpoints.order(&lines, now_ms)?;
-    Ok((StatusCode::ACCEPTED, Json(RetryAnswer { endpoints: lines.len(), waiting })))
+    Ok((StatusCode::ACCEPTED, Json(RetryNowResponse { endpoints: lines.len(), waiting })))
 }
 
 impl Api {
@@ -163,7 +163,7 @@ impl Api {
 
 impl RetryNowRequest {
     /// The lines of the selected URLs.
-    fn chosen(&self, urls: Vec<WebhookUrl>) -> Result<Vec<Line>, ApiError> {
+    fn selected_lines(&self, urls: Vec<WebhookUrl>) -> Result<Vec<Line>, ApiError> {
         let is_meant = |url: &WebhookUrl| self.url.as_ref().is_none_or(|meant| *meant == url.text);
         if let Some(meant) = &self.url
             && !urls.iter().any(is_meant)
@@ -219,7 +219,7 @@ mod tests {
             let url = |(text, line): (&str, Option<u64>)| WebhookUrl { text: text.to_owned(), line: line.map(Line) };
             [("https://a.example/", Some(1)), ("https://b.example/", Some(2)), ("https://c.example/", None)].map(url)
         };
-        let chosen = |url: Option<&str>| RetryNowRequest { url: url.map(str::to_owned) }.chosen(urls().into());
+        let chosen = |url: Option<&str>| RetryNowRequest { url: url.map(str::to_owned) }.selected_lines(urls().into());
         assert_eq!(chosen(None).unwrap(), [Line(1), Line(2)]);
         assert_eq!(chosen(Some("https://b.example/")).unwrap(), [Line(2)]);
         assert_eq!(chosen(Some("https://c.example/")).unwrap(), []);

@@ -27,10 +27,10 @@ pub(super) async fn list(
     Path(webhook): Path<String>,
 ) -> Result<Json<Listed<EventRead>>, ApiError> {
     let events = api.store.with(|definitions| {
-        let webhook = edit::webhook(&PendingDefinitions::on(definitions), &webhook, &caller.account)?.clone();
+        let webhook = edit::webhook(&PendingDefinitions::new(definitions), &webhook, &caller.account)?.clone();
         let mut events: Vec<_> = definitions.events_of(webhook.id).collect();
         events.sort_by(|one, other| (&one.created.at, one.id).cmp(&(&other.created.at, other.id)));
-        let read = |event: &Event| read_of(&api, event.clone(), webhook.enabled, &caller.account);
+        let read = |event: &Event| event_read(&api, event.clone(), webhook.enabled, &caller.account);
         Ok::<Vec<_>, ApiError>(events.into_iter().map(read).collect())
     })?;
     Ok(Json(Listed::of(events, caller.legacy)))
@@ -46,9 +46,9 @@ pub(super) async fn create(
     Path(webhook): Path<String>,
     JsonBody(wanted): JsonBody<EventWanted>,
 ) -> Result<(StatusCode, Json<EventCreated>), ApiError> {
-    api.fields_known().await;
+    api.wait_for_catalogue().await;
     let made = api.edit(&caller, move |draft, terms| edit::create_event(draft, &webhook, &wanted, terms)).await?;
-    let on = is_on(&api, &made);
+    let on = is_webhook_enabled(&api, &made);
     Ok((StatusCode::CREATED, Json(EventCreated::of(made, on))))
 }
 
@@ -62,10 +62,10 @@ pub(super) async fn read(
     Path((webhook, event)): Path<(String, String)>,
 ) -> Result<Json<EventRead>, ApiError> {
     let found = api.store.with(|definitions| {
-        edit::event(&PendingDefinitions::on(definitions), (&webhook, &event), &caller.account).cloned()
+        edit::event(&PendingDefinitions::new(definitions), (&webhook, &event), &caller.account).cloned()
     })?;
-    let on = is_on(&api, &found);
-    Ok(Json(read_of(&api, found, on, &caller.account)))
+    let on = is_webhook_enabled(&api, &found);
+    Ok(Json(event_read(&api, found, on, &caller.account)))
 }
 
 /// Replace an event. It keeps its id.
@@ -82,9 +82,9 @@ pub(super) async fn replace(
     let replace = move |draft: &PendingDefinitions<'_>, terms: &edit::RequestContext<'_>| {
         edit::replace_event(draft, (&webhook, &event), &wanted, terms)
     };
-    api.fields_known().await;
+    api.wait_for_catalogue().await;
     let replaced = api.edit(&caller, replace).await?;
-    let on = is_on(&api, &replaced);
+    let on = is_webhook_enabled(&api, &replaced);
     Ok(Json(EventChanged::of(replaced, on)))
 }
 
@@ -102,11 +102,11 @@ pub(super) async fn delete(
 }
 
 /// Whether an event's webhook is enabled.
-fn is_on(api: &Api, event: &Event) -> bool {
+fn is_webhook_enabled(api: &Api, event: &Event) -> bool {
     api.store.with(|definitions| definitions.webhook(event.webhook).is_some_and(|webhook| webhook.enabled))
 }
 
-fn read_of(api: &Api, event: Event, on: bool, account: &AccountId) -> EventRead {
+fn event_read(api: &Api, event: Event, on: bool, account: &AccountId) -> EventRead {
     let counts = api.counts([event.id].into_iter());
     let object_id = object_id(account, &event.object_name);
     EventRead::of(event, on, object_id, counts)

@@ -12,20 +12,20 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-pub use self::shown::{AttemptShown, MessageShown};
+pub use self::shown::{AttemptView, MessageView};
 use super::super::Api;
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
 use super::super::query::{Query, limit, parsed, time};
 use crate::id::{MessageId, WebhookId};
-use crate::kafka::topic_reader::{Bounds, TopicCursor};
-use crate::message_log::{EntryFilter, Statuses, newest_of_calls};
+use crate::kafka::topic_reader::{PageLimits, TopicCursor};
+use crate::message_log::{EntryFilter, StatusFilter, newest_per_call};
 
 /// Max time to read the topic for one answer, well below the time limit of an answer.
-const TIME: Duration = Duration::from_secs(8);
+const READ_TIMEOUT: Duration = Duration::from_secs(8);
 /// Max bytes of the topic that are read for a page, and for the attempts of one message.
-const PAGE_BYTES: u64 = 256 * 1024 * 1024;
-const MESSAGE_BYTES: u64 = 1024 * 1024 * 1024;
+const MAX_PAGE_BYTES: u64 = 256 * 1024 * 1024;
+const MAX_MESSAGE_SCAN_BYTES: u64 = 1024 * 1024 * 1024;
 /// Max attempts of a message that are shown: as many as 20 of its URLs can have.
 const MAX_ATTEMPTS: usize = 1_000;
 
@@ -79,7 +79,7 @@ pub(super) struct MessagesPage {
     /// One entry for each message and URL in this part of the log. A message whose attempts are far apart appears in a
     /// later page again, in its state at that time. A page may have fewer entries than Limit, even none, although there
     /// is a next page.
-    result: Vec<AttemptShown>,
+    result: Vec<AttemptView>,
     /// The Cursor for the next page; null if there is none.
     #[schema(required)]
     next_cursor: Option<String>,
@@ -97,40 +97,41 @@ pub(super) async fn list(
 ) -> Result<Json<MessagesPage>, ApiError> {
     let (account, (own, _)) = (caller.account.clone(), api.messages_of(&webhook, caller)?);
     let from: Option<TopicCursor> = parsed("Cursor", query.cursor.as_deref())?;
-    let found = limit(query.limit.as_deref())?;
+    let max_found = limit(query.limit.as_deref())?;
     let filter = EntryFilter {
         event: parsed("EventId", query.event_id.as_deref())?,
         message: parsed("MessageId", query.message_id.as_deref())?,
-        status: parsed::<Statuses>("Status", query.status.as_deref())?.unwrap_or_default().0,
-        ..between(own, query.since.as_deref(), query.until.as_deref())?
+        statuses: parsed::<StatusFilter>("Status", query.status.as_deref())?.unwrap_or_default().0,
+        ..with_time_range(own, query.since.as_deref(), query.until.as_deref())?
     };
-    let bounds = Bounds { found, bytes: PAGE_BYTES, time: TIME };
+    let bounds = PageLimits { max_found, max_bytes: MAX_PAGE_BYTES, max_time: READ_TIMEOUT };
     let read = async move |api: Arc<Api>| Ok(api.message_log.page(filter, from, bounds).await?);
-    let page = api.reading(&account, read).await?;
-    let result = newest_of_calls(page.found).iter().map(AttemptShown::for_clients).collect();
-    Ok(Json(MessagesPage { result, next_cursor: page.next.map(|next| next.to_string()) }))
+    let page = api.run_read(&account, read).await?;
+    let result = newest_per_call(page.found).iter().map(AttemptView::for_clients).collect();
+    Ok(Json(MessagesPage { result, next_cursor: page.next_cursor.map(|next| next.to_string()) }))
 }
 
 /// Read a message with its attempts to all URLs.
 #[utoipa::path(get, path = "/outgoingWebhooks/{webhookId}/messages/{messageId}", tag = "Messages",
     operation_id = "readMessage", params(("webhookId" = String, Path), ("messageId" = String, Path), MessageQuery),
-    responses((status = 200, description = "The message.", body = MessageShown)))]
+    responses((status = 200, description = "The message.", body = MessageView)))]
 pub(super) async fn read(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((webhook, message)): Path<(String, String)>,
     Query(query): Query<MessageQuery>,
-) -> Result<Json<MessageShown>, ApiError> {
+) -> Result<Json<MessageView>, ApiError> {
     let (account, (own, webhook)) = (caller.account.clone(), api.messages_of(&webhook, caller)?);
     let missing =
         |place: &str| ApiError::not_found(format!("there is no message {message:?} of webhook {webhook} {place}"));
     let id = message.parse::<MessageId>().map_err(|_| missing("in the message log"))?;
-    let filter = EntryFilter { message: Some(id), ..between(own, query.since.as_deref(), query.until.as_deref())? };
-    let bounds = Bounds { found: MAX_ATTEMPTS, bytes: MESSAGE_BYTES, time: TIME };
+    let filter =
+        EntryFilter { message: Some(id), ..with_time_range(own, query.since.as_deref(), query.until.as_deref())? };
+    let bounds = PageLimits { max_found: MAX_ATTEMPTS, max_bytes: MAX_MESSAGE_SCAN_BYTES, max_time: READ_TIMEOUT };
     let read = async move |api: Arc<Api>| Ok(api.message_log.page(filter, None, bounds).await?);
-    let page = api.reading(&account, read).await?;
-    let complete = page.next.is_none();
-    let shown = MessageShown::for_clients(page.found, complete).ok_or_else(|| {
+    let page = api.run_read(&account, read).await?;
+    let complete = page.next_cursor.is_none();
+    let shown = MessageView::for_clients(page.found, complete).ok_or_else(|| {
         missing(if complete { "in the message log" } else { "in the newest part of the log: older parts need Until" })
     })?;
     Ok(Json(shown))
@@ -147,7 +148,7 @@ impl Api {
     }
 }
 
-fn between(filter: EntryFilter, since: Option<&str>, until: Option<&str>) -> Result<EntryFilter, ApiError> {
+fn with_time_range(filter: EntryFilter, since: Option<&str>, until: Option<&str>) -> Result<EntryFilter, ApiError> {
     let (since, until): (Option<Timestamp>, Option<Timestamp>) = (time("Since", since)?, time("Until", until)?);
     Ok(EntryFilter { since, until, ..filter })
 }

@@ -26,7 +26,7 @@ use crate::render::{Renderer, preview};
 use crate::vocabulary::Operation;
 
 /// Max total size of a preview's messages, in bytes. The first message is shown even if it is larger.
-const MOST_BYTES: usize = 1024 * 1024;
+const MAX_PREVIEW_BYTES: usize = 1024 * 1024;
 
 /// The row change to preview: the one in the request, or the newest one of the event's table.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -45,7 +45,7 @@ pub(super) struct PreviewRequest {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Preview)]
-pub(super) struct PreviewAnswer {
+pub(super) struct PreviewResponse {
     /// Whether the event fires for the row change. Messages are shown even if not.
     fires: bool,
     /// Why it fires or not.
@@ -71,7 +71,7 @@ pub(super) struct PreviewedMessage {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Explanation)]
-pub(super) struct Explained {
+pub(super) struct EventExplanation {
     event_id: String,
     #[serde(rename = "Type")]
     event_type: &'static str,
@@ -84,19 +84,19 @@ pub(super) struct Explained {
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/events/{eventId}/preview", tag = "Previews",
     operation_id = "previewEvent", params(("webhookId" = String, Path), ("eventId" = String, Path)),
     request_body = PreviewRequest,
-    responses((status = 200, description = "The messages, and why it fires or not.", body = PreviewAnswer)))]
+    responses((status = 200, description = "The messages, and why it fires or not.", body = PreviewResponse)))]
 pub(super) async fn of_event(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((webhook, event)): Path<(String, String)>,
     asked: PreviewBody,
-) -> Result<Json<PreviewAnswer>, ApiError> {
+) -> Result<Json<PreviewResponse>, ApiError> {
     let (webhook, event) = api.store.with(|definitions| {
-        let draft = PendingDefinitions::on(definitions);
+        let draft = PendingDefinitions::new(definitions);
         let event = edit::event(&draft, (&webhook, &event), &caller.account)?.clone();
         Ok::<_, ApiError>((edit::webhook(&draft, &webhook, &caller.account)?.clone(), event))
     })?;
-    in_background(api, caller.account, move |api, account| api.preview(account, &webhook, &event, &asked))
+    run_blocking(api, caller.account, move |api, account| api.preview(account, &webhook, &event, &asked))
         .await
         .map(Json)
 }
@@ -104,13 +104,13 @@ pub(super) async fn of_event(
 /// Show the message that an event would send if it were created.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/preview", tag = "Previews",
     operation_id = "previewDraft", params(("webhookId" = String, Path)), request_body = PreviewRequest,
-    responses((status = 200, description = "The messages, and why it fires or not.", body = PreviewAnswer)))]
+    responses((status = 200, description = "The messages, and why it fires or not.", body = PreviewResponse)))]
 pub(super) async fn of_draft(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
     asked: PreviewBody,
-) -> Result<Json<PreviewAnswer>, ApiError> {
+) -> Result<Json<PreviewResponse>, ApiError> {
     let webhook = api.webhook(&webhook, &caller)?;
     let wanted = asked
         .request
@@ -119,9 +119,9 @@ pub(super) async fn of_draft(
         .ok_or_else(|| ApiError::body("Event is required: the event as it would be created"))?;
     let refused = |refusal| ApiError::body(format!("Event: {refusal}"));
     let event =
-        edit::wanted_event(EventId::from_random([0; 6]), webhook.id, wanted, &webhook.created).map_err(refused)?;
-    api.fields_known().await;
-    in_background(api, caller.account, move |api, account| {
+        edit::build_event(EventId::from_random([0; 6]), webhook.id, wanted, &webhook.created).map_err(refused)?;
+    api.wait_for_catalogue().await;
+    run_blocking(api, caller.account, move |api, account| {
         api.known_names(&event, account).map_err(refused)?;
         api.preview(account, &webhook, &event, &asked)
     })
@@ -132,23 +132,23 @@ pub(super) async fn of_draft(
 /// Explain for each event of a webhook why it fires for a row change or not.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/explain", tag = "Previews", operation_id = "explain",
     params(("webhookId" = String, Path)), request_body = PreviewRequest,
-    responses((status = 200, description = "Each event of the webhook.", body = [Explained])))]
+    responses((status = 200, description = "Each event of the webhook.", body = [EventExplanation])))]
 pub(super) async fn explain(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
     asked: PreviewBody,
-) -> Result<Json<Vec<Explained>>, ApiError> {
+) -> Result<Json<Vec<EventExplanation>>, ApiError> {
     let (webhook, events) = api.store.with(|definitions| {
-        let webhook = edit::webhook(&PendingDefinitions::on(definitions), &webhook, &caller.account)?.clone();
+        let webhook = edit::webhook(&PendingDefinitions::new(definitions), &webhook, &caller.account)?.clone();
         let events: Vec<Event> = definitions.events_of(webhook.id).cloned().collect();
         Ok::<_, ApiError>((webhook, events))
     })?;
-    let explained = in_background(api, caller.account, move |api, account| {
+    let explained = run_blocking(api, caller.account, move |api, account| {
         let table = asked.request.table.as_deref().map(|table| (table, None));
-        api.record(account, table, &asked)?.change(account, |change| {
+        api.record(account, table, &asked)?.with_row_change(account, |change| {
             let verdicts = matching::explain(change, events.iter().map(|event| (&webhook, event)));
-            let explained = |(event, verdict): (&Event, matching::EventVerdict)| Explained {
+            let explained = |(event, verdict): (&Event, matching::EventVerdict)| EventExplanation {
                 event_id: event.id.to_string(),
                 event_type: event.operation.event_type(),
                 object_name: event.object_name.clone(),
@@ -162,12 +162,12 @@ pub(super) async fn explain(
 }
 
 /// Makes a preview on a blocking thread, so that it does not delay the threads that send messages.
-async fn in_background<T: Send + 'static>(
+async fn run_blocking<T: Send + 'static>(
     api: Arc<Api>,
     account: AccountId,
     make: impl FnOnce(&Api, &AccountId) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let permit = api.shares.preview(&account).await?;
+    let permit = api.account_limits.preview(&account).await?;
     let made = tokio::task::spawn_blocking(move || {
         // The preview keeps its permit until it ends, even if the client disconnects before.
         let _permit = permit;
@@ -179,7 +179,7 @@ async fn in_background<T: Send + 'static>(
 /// A request, and the raw text of its row change.
 pub(super) struct PreviewBody {
     request: PreviewRequest,
-    change: Option<Box<RawValue>>,
+    raw_change: Option<Box<RawValue>>,
 }
 
 impl<S: Sync> FromRequest<S> for PreviewBody {
@@ -188,7 +188,7 @@ impl<S: Sync> FromRequest<S> for PreviewBody {
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let bytes = body::read(request).await?;
         let request = body::parse(&bytes)?;
-        Ok(Self { request, change: body::raw(&bytes, "Change") })
+        Ok(Self { request, raw_change: body::raw(&bytes, "Change") })
     }
 }
 
@@ -200,7 +200,7 @@ struct SampleRecord {
 
 impl SampleRecord {
     /// Decodes the row change and passes it to `then`. It must be of the caller's account.
-    fn change<T>(&self, account: &AccountId, then: impl FnOnce(&RowChange<'_>) -> T) -> Result<T, ApiError> {
+    fn with_row_change<T>(&self, account: &AccountId, then: impl FnOnce(&RowChange<'_>) -> T) -> Result<T, ApiError> {
         let input: Input<'_> = self.sample.input();
         let decoded = Decoder::new(self.settings.clone(), WholeTables::default()).decode(&input);
         match decoded.map_err(|error| ApiError::body(format!("Change: {error}")))? {
@@ -227,7 +227,7 @@ impl Api {
         table: Option<(&str, Option<Operation>)>,
         asked: &PreviewBody,
     ) -> Result<SampleRecord, ApiError> {
-        if let Some(change) = &asked.change {
+        if let Some(change) = &asked.raw_change {
             let sample = Sample {
                 topic: "preview".into(),
                 partition: 0,
@@ -245,7 +245,7 @@ impl Api {
         })?;
         let newest = self.catalogue.newest(account.as_str(), table, operation);
         let found = newest.and_then(|sample| {
-            Some((self.decoding)(&sample.topic)).flatten().map(|settings| SampleRecord { sample, settings })
+            Some((self.decoder_settings)(&sample.topic)).flatten().map(|settings| SampleRecord { sample, settings })
         });
         found.ok_or_else(|| {
             let message = format!("this instance holds no row change of table {table:?}: send one as Change");
@@ -259,18 +259,18 @@ impl Api {
         webhook: &Webhook,
         event: &Event,
         asked: &PreviewBody,
-    ) -> Result<PreviewAnswer, ApiError> {
+    ) -> Result<PreviewResponse, ApiError> {
         let record = self.record(account, Some((&event.object_name, Some(event.operation))), asked)?;
         let mut renderer = Renderer::new(self.attachment_url.clone());
         let table = self.store.with(|definitions| definitions.table(account, &event.object_name).cloned());
         let warnings = self.warnings(account, event, table.as_ref());
-        record.change(account, |change| {
+        record.with_row_change(account, |change| {
             let verdict = matching::explain(change, [(webhook, event)]).pop();
-            let messages = preview(&mut renderer, webhook, event, table.as_ref(), change, MOST_BYTES)
+            let messages = preview(&mut renderer, webhook, event, table.as_ref(), change, MAX_PREVIEW_BYTES)
                 .map_err(|error| ApiError::body(format!("the message can't be made: {error}")))?;
             let shown = messages.iter().map(|message| PreviewedMessage {
                 message_id: message.id.to_string(),
-                call_id: message.call.to_string(),
+                call_id: message.call_id.to_string(),
                 url: message.target.endpoints[message.endpoint].url.to_string(),
                 body: masked(&message.body, webhook),
             });
@@ -279,15 +279,15 @@ impl Api {
             let left_out = webhook.urls.len().saturating_sub(messages.len());
             let warning = format!("the messages to {left_out} more URLs are not shown: in total they are too large");
             let warnings = warnings.into_iter().chain((left_out > 0).then_some(warning)).collect();
-            Ok(PreviewAnswer { fires, reason, messages: shown.collect(), warnings })
+            Ok(PreviewResponse { fires, reason, messages: shown.collect(), warnings })
         })?
     }
 
     /// Checks the names in an event as its creation would.
     fn known_names(&self, event: &Event, account: &AccountId) -> Result<(), Violation> {
-        let seen = |account: &AccountId, table: &str| super::seen(&self.catalogue, &self.stats, account, table);
+        let seen = |account: &AccountId, table: &str| super::seen_fields(&self.catalogue, &self.stats, account, table);
         self.store
-            .with(|all| edit::known_names(&PendingDefinitions::on(all), (event, None), account, (&self.policy, &seen)))
+            .with(|all| edit::known_names(&PendingDefinitions::new(all), (event, None), account, (&self.policy, &seen)))
     }
 
     /// Warnings about names in an event: tables and fields that are neither declared nor seen, and fields never sent.

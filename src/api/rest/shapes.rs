@@ -83,7 +83,7 @@ pub(super) struct WebhookCreated {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = WebhookChanged)]
-pub(super) struct WebhookShown {
+pub(super) struct WebhookView {
     #[serde(flatten)]
     head: WebhookHead,
     /// Only for legacy clients.
@@ -114,7 +114,7 @@ pub(super) struct WebhookShown {
 #[schema(as = Webhook)]
 pub(super) struct WebhookRead {
     #[serde(flatten)]
-    webhook: WebhookShown,
+    webhook: WebhookView,
     /// Number of its events.
     events: usize,
     #[serde(flatten)]
@@ -190,7 +190,7 @@ impl WebhookHead {
             name: webhook.name.clone(),
             description: webhook.description.clone(),
             outgoing_urls: webhook.urls.clone(),
-            call_throttling: webhook.call_throttling.unwrap_or(limits.call_throttling),
+            call_throttling: webhook.call_throttling.unwrap_or(limits.max_call_throttling),
         }
     }
 }
@@ -200,14 +200,14 @@ impl WebhookCreated {
         Self {
             head: WebhookHead::of(&webhook, limits),
             secret: webhook.secret.expose().to_owned(),
-            settings: webhook.handling.hidden().into(),
+            settings: webhook.handling.with_hidden_values().into(),
             date_created: webhook.created.at,
             created_by: webhook.created.by,
         }
     }
 }
 
-impl WebhookShown {
+impl WebhookView {
     pub fn of<'e>(webhook: &Webhook, mut events: impl Iterator<Item = &'e Event>, limits: &DefinitionLimits) -> Self {
         let first = events.next();
         let any = first.is_none_or(|first| first.enabled || events.any(|event| event.enabled));
@@ -221,7 +221,7 @@ impl WebhookShown {
             created_by: webhook.created.by.clone(),
             last_modified,
             modified_by,
-            settings: webhook.handling.hidden().into(),
+            settings: webhook.handling.with_hidden_values().into(),
         }
     }
 }
@@ -234,7 +234,7 @@ impl WebhookRead {
         limits: &DefinitionLimits,
         legacy: bool,
     ) -> Self {
-        let mut shown = WebhookShown::of(webhook, events.clone(), limits);
+        let mut shown = WebhookView::of(webhook, events.clone(), limits);
         shown.secret = legacy.then(|| webhook.secret.expose().to_owned());
         Self { webhook: shown, events: events.count(), counts: Counts::default(), version: webhook.version }
     }

@@ -72,19 +72,19 @@ pub(super) async fn fields(
             "there is no table {table:?}: it is not declared, and no row change of it was seen in the last 31 days"
         )));
     }
-    Ok(Json(Fields { result: union(declared.as_ref(), seen.unwrap_or_default()) }))
+    Ok(Json(Fields { result: merge_fields(declared.as_ref(), seen.unwrap_or_default()) }))
 }
 
 /// The declared fields in their order, then the others that were seen.
-fn union(declared: Option<&Table>, seen: Vec<catalogue::Field>) -> Vec<Field> {
+fn merge_fields(declared: Option<&Table>, seen: Vec<catalogue::CatalogueField>) -> Vec<Field> {
     let declared = declared.map_or(&[][..], |table| &table.fields);
     let names: HashSet<&str> = declared.iter().map(|field| field.name.as_str()).collect();
-    let others = seen.into_iter().filter(|field| !names.contains(field.name.as_str())).map(Field::seen);
-    declared.iter().map(Field::declared).chain(others).collect()
+    let others = seen.into_iter().filter(|field| !names.contains(field.name.as_str())).map(Field::from_catalogue);
+    declared.iter().map(Field::from_declaration).chain(others).collect()
 }
 
 impl Field {
-    fn declared(field: &TableField) -> Self {
+    fn from_declaration(field: &TableField) -> Self {
         Self {
             name: field.name.clone(),
             kind: field.kind.as_str(),
@@ -96,7 +96,7 @@ impl Field {
         }
     }
 
-    fn seen(field: catalogue::Field) -> Self {
+    fn from_catalogue(field: catalogue::CatalogueField) -> Self {
         Self {
             label: field.name.clone(),
             name: field.name,

@@ -13,15 +13,15 @@ use super::super::Api;
 use super::super::body::{JsonBody, OptionalBody};
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
-use super::shapes::{Listed, WebhookCreated, WebhookRead, WebhookShown};
+use super::shapes::{Listed, WebhookCreated, WebhookRead, WebhookView};
 use crate::definition::edit::{self, EditError, WebhookRequest};
 use crate::definition::{Definitions, HiddenText, PendingDefinitions, Webhook, rules};
 use crate::id::EventId;
 
 /// Default time for which an old secret stays valid, in seconds: a day.
-const OVERLAP: u32 = 86_400;
+const DEFAULT_OVERLAP_SECONDS: u32 = 86_400;
 /// Max time for which an old secret may stay valid, in seconds: 30 days.
-const MAX_OVERLAP: u32 = 30 * 86_400;
+const MAX_OVERLAP_SECONDS: u32 = 30 * 86_400;
 
 /// Options to replace a secret.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -57,10 +57,10 @@ pub(super) struct SecretRegenerated {
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Json<Listed<WebhookRead>> {
     let found: Vec<_> = api.store.with(|definitions| {
         let of_account = definitions.webhooks_of(&caller.account);
-        of_account.map(|webhook| found(&api, definitions, webhook, caller.legacy)).collect()
+        of_account.map(|webhook| webhook_without_counts(&api, definitions, webhook, caller.legacy)).collect()
     });
     // Add counts after the lock on the definitions is released.
-    let webhooks: Vec<_> = found.into_iter().map(|found| counted(&api, found)).collect();
+    let webhooks: Vec<_> = found.into_iter().map(|found| add_counts(&api, found)).collect();
     Json(Listed::of(webhooks, caller.legacy))
 }
 
@@ -86,25 +86,26 @@ pub(super) async fn read(
     Path(id): Path<String>,
 ) -> Result<Json<WebhookRead>, ApiError> {
     let found = api.store.with(|definitions| {
-        let draft = PendingDefinitions::on(definitions);
-        edit::webhook(&draft, &id, &caller.account).map(|webhook| found(&api, definitions, webhook, caller.legacy))
+        let draft = PendingDefinitions::new(definitions);
+        edit::webhook(&draft, &id, &caller.account)
+            .map(|webhook| webhook_without_counts(&api, definitions, webhook, caller.legacy))
     })?;
-    Ok(Json(counted(&api, found)))
+    Ok(Json(add_counts(&api, found)))
 }
 
 /// Change the given fields of a webhook. Enabled makes all of its events Active or Inactive.
 #[utoipa::path(put, path = "/outgoingWebhooks/{webhookId}", tag = "Webhooks", operation_id = "changeWebhook",
     params(("webhookId" = String, Path)), request_body = WebhookChange,
-    responses((status = 200, description = "The webhook is changed, and the change is active.", body = WebhookShown)))]
+    responses((status = 200, description = "The webhook is changed, and the change is active.", body = WebhookView)))]
 pub(super) async fn change(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(id): Path<String>,
     JsonBody(wanted): JsonBody<WebhookRequest>,
-) -> Result<Json<WebhookShown>, ApiError> {
+) -> Result<Json<WebhookView>, ApiError> {
     let changed = api.edit(&caller, move |draft, terms| edit::change_webhook(draft, &id, &wanted, terms)).await?;
     Ok(Json(
-        api.store.with(|definitions| WebhookShown::of(&changed, definitions.events_of(changed.id), &api.policy.limits)),
+        api.store.with(|definitions| WebhookView::of(&changed, definitions.events_of(changed.id), &api.policy.limits)),
     ))
 }
 
@@ -131,10 +132,12 @@ pub(super) async fn regenerate_secret(
     Path(id): Path<String>,
     OptionalBody(wanted): OptionalBody<SecretRequest>,
 ) -> Result<Json<SecretRegenerated>, ApiError> {
-    rules::no_secret(wanted.secret.as_ref(), None).map_err(EditError::from)?;
-    let overlap = wanted.overlap_seconds.unwrap_or(OVERLAP);
-    if overlap > MAX_OVERLAP {
-        return Err(ApiError::body(format!("OverlapSeconds is {overlap}, but at most {MAX_OVERLAP} are allowed")));
+    rules::check_secret_not_chosen(wanted.secret.as_ref(), None).map_err(EditError::from)?;
+    let overlap = wanted.overlap_seconds.unwrap_or(DEFAULT_OVERLAP_SECONDS);
+    if overlap > MAX_OVERLAP_SECONDS {
+        return Err(ApiError::body(format!(
+            "OverlapSeconds is {overlap}, but at most {MAX_OVERLAP_SECONDS} are allowed"
+        )));
     }
     let now = Timestamp::now().as_second();
     let until = (overlap > 0).then(|| now + i64::from(overlap));
@@ -147,12 +150,17 @@ pub(super) async fn regenerate_secret(
 }
 
 /// Returns a webhook without its counts, and the events to count.
-fn found(api: &Api, definitions: &Definitions, webhook: &Webhook, legacy: bool) -> (WebhookRead, Vec<EventId>) {
+fn webhook_without_counts(
+    api: &Api,
+    definitions: &Definitions,
+    webhook: &Webhook,
+    legacy: bool,
+) -> (WebhookRead, Vec<EventId>) {
     let events = definitions.events_of(webhook.id).map(|event| event.id).collect();
     (WebhookRead::of(webhook, definitions.events_of(webhook.id), &api.policy.limits, legacy), events)
 }
 
-fn counted(api: &Api, (mut read, events): (WebhookRead, Vec<EventId>)) -> WebhookRead {
+fn add_counts(api: &Api, (mut read, events): (WebhookRead, Vec<EventId>)) -> WebhookRead {
     read.counts = api.counts(events.into_iter());
     read
 }

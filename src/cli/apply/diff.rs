@@ -15,7 +15,7 @@ pub(super) struct Diff<'p> {
 }
 
 /// A field: its name in the file, and its value as text. None if the field is not set.
-type Field = (&'static str, Option<String>);
+type DiffField = (&'static str, Option<String>);
 
 impl fmt::Display for Diff<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,7 +39,7 @@ impl Diff<'_> {
                 self.updated(f, 1, webhook_fields(before), webhook_fields(after))?;
                 self.updated(f, 1, handling::fields(&before.handling), handling::fields(&after.handling))?;
                 let secret = (before.secret != after.secret).then_some("Secret");
-                let others = handling::with_other_secrets(&before.handling, &after.handling);
+                let others = handling::fields_with_changed_secrets(&before.handling, &after.handling);
                 let mut names = secret.into_iter().chain(others);
                 names.try_for_each(|name| self.line(f, '~', 1, &format!("{name}: changed")))?;
             }
@@ -68,14 +68,20 @@ impl Diff<'_> {
         }
     }
 
-    fn created(&self, f: &mut fmt::Formatter<'_>, depth: usize, fields: Vec<Field>) -> fmt::Result {
+    fn created(&self, f: &mut fmt::Formatter<'_>, depth: usize, fields: Vec<DiffField>) -> fmt::Result {
         fields.iter().try_for_each(|(name, value)| match value {
             None => Ok(()),
             Some(value) => self.value(f, '+', depth, name, value),
         })
     }
 
-    fn updated(&self, f: &mut fmt::Formatter<'_>, depth: usize, before: Vec<Field>, after: Vec<Field>) -> fmt::Result {
+    fn updated(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        depth: usize,
+        before: Vec<DiffField>,
+        after: Vec<DiffField>,
+    ) -> fmt::Result {
         for ((name, before), (_, after)) in before.iter().zip(&after).filter(|(before, after)| before != after) {
             match (before, after) {
                 (Some(before), Some(after)) if before.contains('\n') || after.contains('\n') => {
@@ -126,7 +132,7 @@ impl Diff<'_> {
     }
 }
 
-fn webhook_fields(webhook: &Webhook) -> Vec<Field> {
+fn webhook_fields(webhook: &Webhook) -> Vec<DiffField> {
     vec![
         ("Description", webhook.description.clone()),
         ("OutgoingUrls", Some(list(&webhook.urls))),
@@ -135,7 +141,7 @@ fn webhook_fields(webhook: &Webhook) -> Vec<Field> {
     ]
 }
 
-fn event_fields(event: &Event) -> Vec<Field> {
+fn event_fields(event: &Event) -> Vec<DiffField> {
     let (fields, template) = match &event.payload {
         Payload::Default => (None, None),
         Payload::Fields(fields) => (Some(list(fields)), None),

@@ -1,7 +1,7 @@
 use std::cell::Cell;
 
 use super::*;
-use crate::definition::{Changes, samples};
+use crate::definition::{DefinitionChanges, samples};
 
 const FILE: &str = "
 Webhooks:
@@ -29,7 +29,7 @@ fn plan_of(definitions: &Definitions, file: &str, prune: bool) -> Plan {
         account: Some(&"acme".into()),
         prune,
         policy: &Policy::default(),
-        seen: &|_, _| Some(Vec::new()),
+        seen_fields: &|_, _| Some(Vec::new()),
         stamp: &samples::stamp(),
         read_secret: &crate::cli::read_secret,
         random: &random,
@@ -41,7 +41,7 @@ fn after(plan: &Plan) -> Definitions {
     let mut definitions = Definitions::default();
     for record in plan.records() {
         let key = record.key.to_string();
-        definitions.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
+        definitions.apply(key.as_bytes(), record.value.as_deref(), &mut DefinitionChanges::default()).unwrap();
     }
     definitions
 }

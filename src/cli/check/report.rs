@@ -9,43 +9,43 @@ use super::super::text::lines;
 pub(super) struct CheckReport {
     lines: Vec<ReportLine>,
     /// Steps that `run` would take.
-    plan: Vec<String>,
+    planned_steps: Vec<String>,
 }
 
 struct ReportLine {
     verdict: CheckVerdict,
     subject: &'static str,
     text: String,
-    mend: Option<String>,
+    fix: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CheckVerdict {
-    Right,
+    Correct,
     Warning,
-    Wrong,
+    Error,
 }
 
 impl CheckReport {
-    pub fn right(&mut self, subject: &'static str, text: String) {
-        self.lines.push(ReportLine { verdict: CheckVerdict::Right, subject, text, mend: None });
+    pub fn add_ok(&mut self, subject: &'static str, text: String) {
+        self.lines.push(ReportLine { verdict: CheckVerdict::Correct, subject, text, fix: None });
     }
 
     /// Adds a finding that does not prevent a run.
     pub fn warning(&mut self, subject: &'static str, text: String) {
-        self.lines.push(ReportLine { verdict: CheckVerdict::Warning, subject, text, mend: None });
+        self.lines.push(ReportLine { verdict: CheckVerdict::Warning, subject, text, fix: None });
     }
 
-    pub fn wrong(&mut self, subject: &'static str, text: String, mend: String) {
-        self.lines.push(ReportLine { verdict: CheckVerdict::Wrong, subject, text, mend: Some(mend) });
+    pub fn add_error(&mut self, subject: &'static str, text: String, mend: String) {
+        self.lines.push(ReportLine { verdict: CheckVerdict::Error, subject, text, fix: Some(mend) });
     }
 
-    pub fn planned(&mut self, text: String) {
-        self.plan.push(text);
+    pub fn add_planned_step(&mut self, text: String) {
+        self.planned_steps.push(text);
     }
 
-    pub fn is_wrong(&self) -> bool {
-        self.count(CheckVerdict::Wrong) > 0
+    pub fn has_errors(&self) -> bool {
+        self.count(CheckVerdict::Error) > 0
     }
 
     fn count(&self, verdict: CheckVerdict) -> usize {
@@ -55,21 +55,21 @@ impl CheckReport {
 
 impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for ReportLine { verdict, subject, text, mend } in &self.lines {
+        for ReportLine { verdict, subject, text, fix: mend } in &self.lines {
             let verdict = match verdict {
-                CheckVerdict::Right => "right",
+                CheckVerdict::Correct => "right",
                 CheckVerdict::Warning => "warning",
-                CheckVerdict::Wrong => "wrong",
+                CheckVerdict::Error => "wrong",
             };
             writeln!(f, "{verdict:<9}{subject:<15}{}", lines(text))?;
             if let Some(mend) = mend {
                 writeln!(f, "{:24}to fix it: {}", "", lines(mend))?;
             }
         }
-        for step in &self.plan {
+        for step in &self.planned_steps {
             writeln!(f, "run would {}", lines(step))?;
         }
-        match (self.count(CheckVerdict::Wrong), self.count(CheckVerdict::Warning)) {
+        match (self.count(CheckVerdict::Error), self.count(CheckVerdict::Warning)) {
             (0, 0) => writeln!(f, "no problems found"),
             (wrong, warnings) => writeln!(f, "{wrong} wrong, {warnings} with a warning"),
         }
@@ -83,12 +83,12 @@ mod tests {
     #[test]
     fn a_report_says_what_is_wrong_and_how_to_mend_it() {
         let mut report = CheckReport::default();
-        report.right("broker", "b:9092 answers\u{1b}[2J".to_owned());
+        report.add_ok("broker", "b:9092 answers\u{1b}[2J".to_owned());
         report.warning("source", "no topic matches cdc.* yet".to_owned());
-        report.planned("create the topic x".to_owned());
-        assert!(!report.is_wrong(), "a warning does not prevent a run");
-        report.wrong("topic", "x is wrong".to_owned(), "make it right".to_owned());
-        assert!(report.is_wrong());
+        report.add_planned_step("create the topic x".to_owned());
+        assert!(!report.has_errors(), "a warning does not prevent a run");
+        report.add_error("topic", "x is wrong".to_owned(), "make it right".to_owned());
+        assert!(report.has_errors());
         let expected = "\
 right    broker         b:9092 answers [2J
 warning  source         no topic matches cdc.* yet

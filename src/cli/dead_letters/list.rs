@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::super::Terminal;
-use super::super::listing::{ListArgs, ListItem, PagedSearch, Pages, WhenArgs, WhoseArgs, list};
+use super::super::listing::{ListArgs, ListItem, PageSource, PagedSearch, RecordSelectorArgs, TimeRangeArgs, list};
 use super::{DeadLettersError, text};
-use crate::api::LetterShown;
-use crate::dead_letters::{Letter, LetterFilter, LetterKind, Letters, UrlPrefix};
-use crate::kafka::topic_reader::{self, Bounds, Page, TopicCursor};
+use crate::api::DeadLetterView;
+use crate::dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterKind, DeadLetterReader, UrlPrefix};
+use crate::kafka::topic_reader::{self, Page, PageLimits, TopicCursor};
 use crate::redelivery::RedriveMarkers;
 
 /// Max time to find out which of the letters were redriven.
-const MARKERS: Duration = Duration::from_secs(60);
+const MARKERS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Options of the list.
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 pub struct FilterArgs {
     #[command(flatten)]
-    whose: WhoseArgs,
+    record_selector: RecordSelectorArgs,
     /// Only letters of this endpoint: scheme, host and port, and optionally the beginning of the path.
     #[arg(long, value_name = "URL")]
     endpoint: Option<UrlPrefix>,
@@ -44,55 +44,64 @@ pub struct FilterArgs {
     #[arg(long)]
     class: Option<String>,
     #[command(flatten)]
-    when: WhenArgs,
+    time_range: TimeRangeArgs,
     /// Only calls, only records that could not be processed, or only the markers of redriven letters.
     #[arg(long, value_name = "call|record|redriven")]
-    kind: Option<LetterKind>,
+    kind: Option<DeadLetterKind>,
 }
 
-impl From<FilterArgs> for LetterFilter {
+impl From<FilterArgs> for DeadLetterFilter {
     fn from(args: FilterArgs) -> Self {
-        let FilterArgs { whose, endpoint, class, when: WhenArgs { since, until }, kind } = args;
-        let WhoseArgs { account, webhook, event, message } = whose;
+        let FilterArgs { record_selector: whose, endpoint, class, time_range: TimeRangeArgs { since, until }, kind } =
+            args;
+        let RecordSelectorArgs { account, webhook, event, message } = whose;
         Self { kind, class, account, webhook, event, message, endpoint, since, until }
     }
 }
 
-pub(super) async fn run(args: Args, letters: &Letters, terminal: Terminal) -> Result<(), DeadLettersError> {
+pub(super) async fn run(args: Args, letters: &DeadLetterReader, terminal: Terminal) -> Result<(), DeadLettersError> {
     list(search(args.filter.into(), letters, terminal), &args.list).await
 }
 
-pub(super) fn search(filter: LetterFilter, letters: &Letters, terminal: Terminal) -> PagedSearch<LetterPages<'_>> {
-    let redriven = RedriveMarkers::among(&filter);
-    PagedSearch::new(LetterPages { filter, letters, redriven }, terminal)
+pub(super) fn search(
+    filter: DeadLetterFilter,
+    letters: &DeadLetterReader,
+    terminal: Terminal,
+) -> PagedSearch<DeadLetterPages<'_>> {
+    let redriven = RedriveMarkers::for_letters(&filter);
+    PagedSearch::new(DeadLetterPages { filter, reader: letters, redrive_markers: redriven }, terminal)
 }
 
 /// Pages of matching letters, each with the time of its redrive.
-pub(super) struct LetterPages<'l> {
-    filter: LetterFilter,
-    letters: &'l Letters,
-    redriven: RedriveMarkers,
+pub(super) struct DeadLetterPages<'l> {
+    filter: DeadLetterFilter,
+    reader: &'l DeadLetterReader,
+    redrive_markers: RedriveMarkers,
 }
 
-impl Pages for LetterPages<'_> {
-    type Found = Letter;
+impl PageSource for DeadLetterPages<'_> {
+    type Found = DeadLetter;
 
-    async fn page(&mut self, from: Option<TopicCursor>, bounds: Bounds) -> Result<Page<Letter>, topic_reader::Error> {
-        let mut page = self.letters.page(self.filter.clone(), from, bounds).await?;
-        self.redriven.mark(&mut page.found, self.letters, MARKERS).await?;
+    async fn page(
+        &mut self,
+        from: Option<TopicCursor>,
+        bounds: PageLimits,
+    ) -> Result<Page<DeadLetter>, topic_reader::Error> {
+        let mut page = self.reader.page(self.filter.clone(), from, bounds).await?;
+        self.redrive_markers.set_redriven(&mut page.found, self.reader, MARKERS_TIMEOUT).await?;
         Ok(page)
     }
 }
 
-impl ListItem for Letter {
-    const WHAT: &'static str = "dead letters";
-    const HEAD: &'static [&'static str] = &text::HEAD;
+impl ListItem for DeadLetter {
+    const PLURAL_NAME: &'static str = "dead letters";
+    const TABLE_HEADER: &'static [&'static str] = &text::TABLE_HEADER;
 
     fn row(&self) -> Vec<String> {
         text::row(self)
     }
 
     fn json(&self) -> String {
-        serde_json::to_string(&LetterShown::of(self)).expect("a letter has only texts and numbers")
+        serde_json::to_string(&DeadLetterView::of(self)).expect("a letter has only texts and numbers")
     }
 }

@@ -15,21 +15,22 @@ use super::super::Terminal;
 use super::super::text::lines;
 use super::DeadLettersError;
 use super::list::FilterArgs;
-use crate::dead_letters::{LetterFilter, LetterId, Letters};
-use crate::kafka::topic_reader::Bounds;
-use crate::redelivery::{Outcomes, Redrive, RedriveMarkers, RedriveOptions, RedrivePlan, Skipped};
+use crate::dead_letters::{DeadLetterFilter, DeadLetterId, DeadLetterReader};
+use crate::kafka::topic_reader::PageLimits;
+use crate::redelivery::{RedriveMarkers, RedriveOptions, RedriveOutcomes, RedrivePlan, Redriver, SkipReason};
 
 /// Bounds of one page of the search for letters.
-const PAGE: Bounds = Bounds { found: 10_000, bytes: 256 * 1024 * 1024, time: Duration::from_secs(10) };
+const PAGE_LIMITS: PageLimits =
+    PageLimits { max_found: 10_000, max_bytes: 256 * 1024 * 1024, max_time: Duration::from_secs(10) };
 /// Max letters, and max bytes of bodies, that are read and sent before the next ones are read.
-const BATCH: (usize, u64) = (1_000, 32 * 1024 * 1024);
+const BATCH_LIMITS: (usize, u64) = (1_000, 32 * 1024 * 1024);
 /// Max letters that one lookup by id reads.
-const NAMED: usize = 32;
+const MAX_IDS_PER_LOOKUP: usize = 32;
 /// Time limit of the search and of the writes: practically none, because no HTTP request waits for the end.
-const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(24 * 60 * 60);
+const UNLIMITED_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Options that select letters without ids: all of them, or conditions.
-const OTHERWISE: [&str; 10] =
+const FILTER_OPTIONS: [&str; 10] =
     ["all", "account", "webhook", "event", "message", "endpoint", "class", "since", "until", "kind"];
 
 /// Options of the redrive.
@@ -50,8 +51,8 @@ redrive arrive in the order of each row's changes, but behind calls that have
 arrived since.")]
 pub struct Args {
     /// Ids of dead letters, such as 2:1044.
-    #[arg(value_name = "ID", required_unless_present_any = OTHERWISE, conflicts_with_all = OTHERWISE)]
-    ids: Vec<LetterId>,
+    #[arg(value_name = "ID", required_unless_present_any = FILTER_OPTIONS, conflicts_with_all = FILTER_OPTIONS)]
+    ids: Vec<DeadLetterId>,
     #[command(flatten)]
     filter: FilterArgs,
     /// All dead letters.
@@ -74,53 +75,67 @@ pub struct Args {
 /// Runs the command. `definitions` is the end offset of the definitions topic.
 pub(super) async fn run(
     args: Args,
-    letters: &Letters,
-    redrive: &Redrive,
+    letters: &DeadLetterReader,
+    redrive: &Redriver,
     definitions: i64,
     terminal: Terminal,
 ) -> Result<ExitCode, DeadLettersError> {
     let Args { mut ids, filter, all: _, again, dry_run, by, json } = args;
-    let (look, write) = (AS_LONG_AS_IT_TAKES, AS_LONG_AS_IT_TAKES);
-    let order = RedriveOptions { again, dry_run, definitions, by, look, write };
-    let filter = LetterFilter::from(filter);
-    let mut redriven = RedriveMarkers::among(&filter);
-    let mut told = RedriveProgress { dry_run, json, terminal, redriven: 0, skipped: BTreeMap::new(), failed: false };
+    let (look, write) = (UNLIMITED_TIME, UNLIMITED_TIME);
+    let order = RedriveOptions {
+        include_redriven: again,
+        dry_run,
+        definitions_offset: definitions,
+        requested_by: by,
+        marker_scan_timeout: look,
+        write_timeout: write,
+    };
+    let filter = DeadLetterFilter::from(filter);
+    let mut redriven = RedriveMarkers::for_letters(&filter);
+    let mut told = RedriveProgress {
+        dry_run,
+        json,
+        terminal,
+        redriven_count: 0,
+        skipped_by_reason: BTreeMap::new(),
+        has_failures: false,
+    };
     let turns = if ids.is_empty() {
-        meant(letters, &mut redriven, &filter, &order, &told).await?
+        find_matching(letters, &mut redriven, &filter, &order, &told).await?
     } else {
         ids.sort_unstable();
         ids.dedup();
-        named(letters, &ids, &mut told).await?
+        find_by_ids(letters, &ids, &mut told).await?
     };
-    let (most, most_bytes) = BATCH;
+    let (most, most_bytes) = BATCH_LIMITS;
     for ids in turns.batches(most, most_bytes) {
-        let found = letters.gathered(&ids, PAGE.time).await?;
+        let found = letters.read_many(&ids, PAGE_LIMITS.max_time).await?;
         let there: HashSet<_> = found.iter().map(|found| found.letter.id).collect();
-        told.missing(ids.into_iter().filter(|id| !there.contains(id)))?;
-        told.tell(&redrive.send(found, letters, &mut redriven, &order).await?)?;
+        told.report_missing(ids.into_iter().filter(|id| !there.contains(id)))?;
+        told.report_outcomes(&redrive.send(found, letters, &mut redriven, &order).await?)?;
     }
-    Ok(told.end()?)
+    Ok(told.print_summary()?)
 }
 
 /// Finds all letters that match the filter.
-async fn meant(
-    letters: &Letters,
+async fn find_matching(
+    letters: &DeadLetterReader,
     redriven: &mut RedriveMarkers,
-    filter: &LetterFilter,
+    filter: &DeadLetterFilter,
     order: &RedriveOptions,
     told: &RedriveProgress,
 ) -> Result<RedrivePlan, DeadLettersError> {
     let (mut turns, mut from) = (RedrivePlan::default(), None);
     loop {
-        let mut page = letters.page(filter.clone(), from, PAGE).await?;
+        let mut page = letters.page(filter.clone(), from, PAGE_LIMITS).await?;
         page.found.iter().for_each(|letter| turns.add(letter));
         told.terminal.clear_progress();
         told.terminal.show_progress(format_args!("{} found, searching for more", turns.count()));
-        if !order.again {
+        if !order.include_redriven {
             // From the newest back: if there are too many markers, the markers of the newest letters are kept.
-            redriven.mark(&mut page.found, letters, order.look).await?;
+            redriven.set_redriven(&mut page.found, letters, order.marker_scan_timeout).await?;
         }
-        from = page.next;
+        from = page.next_cursor;
         if from.is_none() {
             return Ok(turns);
         }
@@ -128,16 +143,16 @@ async fn meant(
 }
 
 /// Finds the letters with these ids, and reports the missing ones.
-async fn named(
-    letters: &Letters,
-    ids: &[LetterId],
+async fn find_by_ids(
+    letters: &DeadLetterReader,
+    ids: &[DeadLetterId],
     told: &mut RedriveProgress,
 ) -> Result<RedrivePlan, DeadLettersError> {
     let mut turns = RedrivePlan::default();
-    for ids in ids.chunks(NAMED) {
-        let found = letters.named(ids, PAGE.time).await?;
+    for ids in ids.chunks(MAX_IDS_PER_LOOKUP) {
+        let found = letters.read_by_ids(ids, PAGE_LIMITS.max_time).await?;
         let missing = ids.iter().zip(&found).filter(|(_, found)| found.is_none());
-        told.missing(missing.map(|(id, _)| *id))?;
+        told.report_missing(missing.map(|(id, _)| *id))?;
         found.iter().flatten().for_each(|found| turns.add(&found.letter));
     }
     Ok(turns)
@@ -148,26 +163,26 @@ struct RedriveProgress {
     dry_run: bool,
     json: bool,
     terminal: Terminal,
-    redriven: u64,
+    redriven_count: u64,
     /// Number of skipped letters by reason.
-    skipped: BTreeMap<&'static str, u64>,
-    failed: bool,
+    skipped_by_reason: BTreeMap<&'static str, u64>,
+    has_failures: bool,
 }
 
 impl RedriveProgress {
-    fn missing(&mut self, ids: impl Iterator<Item = LetterId>) -> io::Result<()> {
-        self.tell(&ids.map(|id| (id, Err(Skipped::Missing))).collect())
+    fn report_missing(&mut self, ids: impl Iterator<Item = DeadLetterId>) -> io::Result<()> {
+        self.report_outcomes(&ids.map(|id| (id, Err(SkipReason::Missing))).collect())
     }
 
-    fn tell(&mut self, outcomes: &Outcomes) -> io::Result<()> {
+    fn report_outcomes(&mut self, outcomes: &RedriveOutcomes) -> io::Result<()> {
         self.terminal.clear_progress();
         let mut text = String::new();
         for (id, outcome) in outcomes {
             match outcome {
-                Ok(()) => self.redriven += 1,
+                Ok(()) => self.redriven_count += 1,
                 Err(reason) => {
-                    *self.skipped.entry(reason.in_short()).or_default() += 1;
-                    self.failed |= reason.is_failure();
+                    *self.skipped_by_reason.entry(reason.label()).or_default() += 1;
+                    self.has_failures |= reason.is_failure();
                 }
             }
             let reason = outcome.as_ref().err();
@@ -185,7 +200,7 @@ impl RedriveProgress {
         Ok(())
     }
 
-    fn end(self) -> io::Result<ExitCode> {
+    fn print_summary(self) -> io::Result<ExitCode> {
         self.terminal.clear_progress();
         let summary = self.summary();
         if self.json {
@@ -193,13 +208,14 @@ impl RedriveProgress {
         } else {
             writeln!(io::stdout(), "{summary}")?
         }
-        Ok(if self.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        Ok(if self.has_failures { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
     fn summary(&self) -> String {
         let done = if self.dry_run { "would be redriven" } else { "redriven" };
-        let mut text = format!("{} {done}, {} skipped", self.redriven, self.skipped.values().sum::<u64>());
-        for (number, (reason, count)) in self.skipped.iter().enumerate() {
+        let mut text =
+            format!("{} {done}, {} skipped", self.redriven_count, self.skipped_by_reason.values().sum::<u64>());
+        for (number, (reason, count)) in self.skipped_by_reason.iter().enumerate() {
             let before = if number == 0 { ": " } else { ", " };
             write!(text, "{before}{count} {reason}").expect("writing to memory does not fail");
         }

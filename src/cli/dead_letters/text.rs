@@ -5,48 +5,48 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::super::text::{WRITES, endpoint, line, lines, or_none, place, printable};
-use crate::dead_letters::{Letter, LetterKind, OpenedLetter};
-use crate::definition::without_secrets;
+use super::super::text::{WRITE_EXPECT, line, lines, or_none, position_text, printable, url_origin};
+use crate::dead_letters::{DeadLetter, DeadLetterContent, DeadLetterKind};
+use crate::definition::redact_secrets;
 
-pub(super) const HEAD: [&str; 8] =
+pub(super) const TABLE_HEADER: [&str; 8] =
     ["ID", "WRITTEN (UTC)", "CLASS", "WEBHOOK", "EVENT", "TRIES", "ENDPOINT OR RECORD", "CAUSE"];
 
-pub(super) fn row(letter: &Letter) -> Vec<String> {
-    let endpoint = letter.url.as_deref().and_then(endpoint).map(|endpoint| printable(endpoint).into_owned());
+pub(super) fn row(letter: &DeadLetter) -> Vec<String> {
+    let endpoint = letter.url.as_deref().and_then(url_origin).map(|endpoint| printable(endpoint).into_owned());
     vec![
         letter.id.to_string(),
-        letter.written.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        letter.written_at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
         or_none(letter.class.as_deref().map(printable)),
         or_none(letter.webhook),
         or_none(letter.event),
         or_none(letter.attempts),
-        or_none(endpoint.or_else(|| place_of(letter))),
+        or_none(endpoint.or_else(|| source_position(letter))),
         or_none(cause(letter)),
     ]
 }
 
 /// Cause of a letter. A redrive comes first, because it is the most important fact about the letter.
-fn cause(letter: &Letter) -> Option<String> {
+fn cause(letter: &DeadLetter) -> Option<String> {
     let cause = letter.cause.as_deref().map(printable).map(Cow::into_owned);
-    match letter.redriven {
+    match letter.redriven_at {
         Some(at) => Some(format!("redriven {}; {}", at.strftime("%Y-%m-%d %H:%M:%S"), cause.unwrap_or_default())),
         None => cause,
     }
 }
 
-fn place_of(letter: &Letter) -> Option<String> {
-    Some(place(letter.topic.as_deref()?, letter.partition?, letter.offset?))
+fn source_position(letter: &DeadLetter) -> Option<String> {
+    Some(position_text(letter.topic.as_deref()?, letter.partition?, letter.offset?))
 }
 
 /// Whole letter: its headers with explanations, then its body.
-pub(super) fn letter(opened: &OpenedLetter, show_secrets: bool) -> String {
-    let OpenedLetter { letter, key, value } = opened;
+pub(super) fn letter(opened: &DeadLetterContent, show_secrets: bool) -> String {
+    let DeadLetterContent { letter, key, value } = opened;
     let mut text = format!("dead letter {}\n", letter.id);
     let what = letter.kind.map(|kind| match kind {
-        LetterKind::Call => "a call: one message to one URL",
-        LetterKind::Record => "a record that no message could be made of",
-        LetterKind::Redriven => "not a letter, but a marker: another letter was redriven",
+        DeadLetterKind::Call => "a call: one message to one URL",
+        DeadLetterKind::Record => "a record that no message could be made of",
+        DeadLetterKind::Redriven => "not a letter, but a marker: another letter was redriven",
     });
     line(&mut text, "what", what);
     line(&mut text, "class", letter.class.as_deref().map(printable));
@@ -56,11 +56,11 @@ pub(super) fn letter(opened: &OpenedLetter, show_secrets: bool) -> String {
         None => attempts.to_string(),
     });
     line(&mut text, "attempts", attempts);
-    line(&mut text, "queued", letter.offered);
-    line(&mut text, "ended", letter.ended);
-    line(&mut text, "written", Some(letter.written));
-    line(&mut text, "redriven", letter.redriven);
-    line(&mut text, "letter", letter.letter);
+    line(&mut text, "queued", letter.first_due);
+    line(&mut text, "ended", letter.ended_at);
+    line(&mut text, "written", Some(letter.written_at));
+    line(&mut text, "redriven", letter.redriven_at);
+    line(&mut text, "letter", letter.redriven_letter);
     line(&mut text, "account", letter.account.as_ref().map(|account| printable(account.as_str())));
     line(&mut text, "webhook", letter.webhook);
     line(&mut text, "event", letter.event);
@@ -69,24 +69,28 @@ pub(super) fn letter(opened: &OpenedLetter, show_secrets: bool) -> String {
     line(&mut text, "url", letter.url.as_deref().map(printable));
     line(&mut text, "event date", letter.event_date.as_deref().map(printable));
     line(&mut text, "sequence", letter.sequence.as_deref().map(printable));
-    line(&mut text, "row change", place_of(letter).map(|place| format!("topic {place} (partition:offset)")));
+    line(&mut text, "row change", source_position(letter).map(|place| format!("topic {place} (partition:offset)")));
     let stamped = letter.timestamp.map(|at: Timestamp| format!("{at}, its record's Kafka timestamp"));
     line(&mut text, "change of", stamped);
     line(
         &mut text,
         "omitted",
-        letter.value_left_out.map(|bytes| format!("the body, {bytes} bytes: the topic did not accept it")),
+        letter.dropped_value_bytes.map(|bytes| format!("the body, {bytes} bytes: the topic did not accept it")),
     );
-    line(&mut text, "omitted", letter.key_left_out.map(|bytes| format!("the key, {bytes} bytes, for the same reason")));
+    line(
+        &mut text,
+        "omitted",
+        letter.dropped_key_bytes.map(|bytes| format!("the key, {bytes} bytes, for the same reason")),
+    );
     let shown = |bytes: &[u8]| {
         let shown = String::from_utf8_lossy(bytes).into_owned();
-        if show_secrets { shown } else { without_secrets(&shown).into_owned() }
+        if show_secrets { shown } else { redact_secrets(&shown).into_owned() }
     };
-    if letter.kind != Some(LetterKind::Call) {
+    if letter.kind != Some(DeadLetterKind::Call) {
         line(&mut text, "key", key.as_deref().map(|key| printable(&shown(key)).into_owned()));
     }
     match value {
-        Some(value) => writeln!(text, "body, {} bytes:\n{}", value.len(), lines(&shown(value))).expect(WRITES),
+        Some(value) => writeln!(text, "body, {} bytes:\n{}", value.len(), lines(&shown(value))).expect(WRITE_EXPECT),
         None => text.push_str("no body\n"),
     }
     text
@@ -98,10 +102,10 @@ mod tests {
     use crate::cli::text::table;
     use crate::kafka::topic_reader::Record;
 
-    fn opened(offset: i64, headers: &[(&str, &str)], value: &[u8]) -> OpenedLetter {
+    fn opened(offset: i64, headers: &[(&str, &str)], value: &[u8]) -> DeadLetterContent {
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
         let record = Record { partition: 2, offset, timestamp_ms: 7_000, key: Some(b"k"), value: Some(value), headers };
-        OpenedLetter { letter: Letter::read(&record), key: Some(b"k".to_vec()), value: Some(value.to_vec()) }
+        DeadLetterContent { letter: DeadLetter::read(&record), key: Some(b"k".to_vec()), value: Some(value.to_vec()) }
     }
 
     const CALL: [(&str, &str); 8] = [
@@ -126,7 +130,7 @@ mod tests {
     fn a_table_is_aligned_and_each_letter_is_one_line_without_the_urls_token() {
         let rows = [opened(1044, &CALL, b"{}"), opened(7, &RECORD, b"\xff")].map(|opened| row(&opened.letter));
         assert_eq!(
-            table(&HEAD, &rows),
+            table(&TABLE_HEADER, &rows),
             "\
 ID      WRITTEN (UTC)        CLASS        WEBHOOK  EVENT   TRIES  ENDPOINT OR RECORD  CAUSE
 2:1044  1970-01-01 00:00:07  status_5xx   abc123   def456  5      https://a.example   https://a.example answered 500

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use super::super::Terminal;
-use super::super::listing::{ListArgs, ListItem, PagedSearch, Pages, WhenArgs, WhoseArgs, list};
-use super::{Attempts, MessagesError, text};
-use crate::api::AttemptShown;
+use super::super::listing::{ListArgs, ListItem, PageSource, PagedSearch, RecordSelectorArgs, TimeRangeArgs, list};
+use super::{AttemptPages, MessagesError, text};
+use crate::api::AttemptView;
 use crate::id::{CallId, MessageId};
-use crate::kafka::topic_reader::{self, Bounds, Page, TopicCursor};
-use crate::message_log::{EntryFilter, LogEntry, MessageLog, Statuses, newest_of_calls};
+use crate::kafka::topic_reader::{self, Page, PageLimits, TopicCursor};
+use crate::message_log::{EntryFilter, LogEntry, MessageLogReader, StatusFilter, newest_per_call};
 
 /// Options of the list.
 #[derive(Debug, clap::Args)]
@@ -25,39 +25,43 @@ A message has one line for each of its URLs, with its newest attempt there that
 matches --status, --since and --until. Reading changes nothing.")]
 pub struct Args {
     #[command(flatten)]
-    whose: WhoseArgs,
+    record_selector: RecordSelectorArgs,
     /// Only attempts with this status. Failed selects WillRetry and Exhausted.
     #[arg(long, value_name = "Delivered|WillRetry|Exhausted|Cancelled|Failed")]
-    status: Option<Statuses>,
+    status: Option<StatusFilter>,
     #[command(flatten)]
-    when: WhenArgs,
+    time_range: TimeRangeArgs,
     #[command(flatten)]
     list: ListArgs,
 }
 
-pub(super) async fn run(args: Args, log: &MessageLog, terminal: Terminal) -> Result<(), MessagesError> {
-    let WhoseArgs { account, webhook, event, message } = args.whose;
-    let WhenArgs { since, until } = args.when;
+pub(super) async fn run(args: Args, log: &MessageLogReader, terminal: Terminal) -> Result<(), MessagesError> {
+    let RecordSelectorArgs { account, webhook, event, message } = args.record_selector;
+    let TimeRangeArgs { since, until } = args.time_range;
     let status = args.status.unwrap_or_default().0;
-    let filter = EntryFilter { account, webhook, event, message, status, since, until };
-    let calls = Calls { attempts: Attempts { filter, log }, found: HashSet::new() };
+    let filter = EntryFilter { account, webhook, event, message, statuses: status, since, until };
+    let calls = CallPages { attempts: AttemptPages { filter, reader: log }, seen_calls: HashSet::new() };
     list(PagedSearch::new(calls, terminal), &args.list).await
 }
 
 /// Pages of the newest attempt of each call.
-struct Calls<'l> {
-    attempts: Attempts<'l>,
+struct CallPages<'l> {
+    attempts: AttemptPages<'l>,
     /// Calls found so far. An attempt that is read later is older.
-    found: HashSet<(MessageId, Option<CallId>)>,
+    seen_calls: HashSet<(MessageId, Option<CallId>)>,
 }
 
-impl Pages for Calls<'_> {
+impl PageSource for CallPages<'_> {
     type Found = LogEntry;
 
-    async fn page(&mut self, from: Option<TopicCursor>, bounds: Bounds) -> Result<Page<LogEntry>, topic_reader::Error> {
+    async fn page(
+        &mut self,
+        from: Option<TopicCursor>,
+        bounds: PageLimits,
+    ) -> Result<Page<LogEntry>, topic_reader::Error> {
         let mut page = self.attempts.page(from, bounds).await?;
-        page.found = newest_of_calls(page.found);
-        page.found.retain(|entry| self.found.insert((entry.message, entry.call)));
+        page.found = newest_per_call(page.found);
+        page.found.retain(|entry| self.seen_calls.insert((entry.message, entry.call)));
         Ok(page)
     }
 }
@@ -69,12 +73,12 @@ struct AttemptJson<'e> {
     account: &'e str,
     webhook_id: &'e str,
     #[serde(flatten)]
-    attempt: AttemptShown,
+    attempt: AttemptView,
 }
 
 impl ListItem for LogEntry {
-    const WHAT: &'static str = "messages";
-    const HEAD: &'static [&'static str] = &text::HEAD;
+    const PLURAL_NAME: &'static str = "messages";
+    const TABLE_HEADER: &'static [&'static str] = &text::TABLE_HEADER;
 
     fn row(&self) -> Vec<String> {
         text::row(self)
@@ -82,7 +86,7 @@ impl ListItem for LogEntry {
 
     fn json(&self) -> String {
         let (account, webhook_id) = (self.account.as_str(), self.webhook.as_str());
-        let shown = AttemptJson { account, webhook_id, attempt: AttemptShown::of(self) };
+        let shown = AttemptJson { account, webhook_id, attempt: AttemptView::of(self) };
         serde_json::to_string(&shown).expect("an attempt has only texts and numbers")
     }
 }

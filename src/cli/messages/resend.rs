@@ -8,17 +8,17 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::super::Terminal;
-use super::super::replay::{ChosenArgs, source};
+use super::super::replay::{EventSelectorArgs, source};
 use super::super::text::printable;
-use super::{Attempts, MessagesError};
+use super::{AttemptPages, MessagesError};
 use crate::config::Config;
 use crate::decode::{self, Decoder, WholeTables};
 use crate::definition::Definitions;
 use crate::id::MessageId;
-use crate::message_log::{LogEntry, MessageLog};
+use crate::message_log::{LogEntry, MessageLogReader};
 use crate::pipeline;
-use crate::redelivery::Resend;
-use crate::redelivery::replay::Stages;
+use crate::redelivery::Resender;
+use crate::redelivery::replay::ReplayFactory;
 use crate::render::{AttachmentUrl, Renderer};
 use crate::store;
 
@@ -45,24 +45,24 @@ pub struct Args {
 }
 
 /// Configuration and definitions for a resend.
-struct Sending<'c> {
+struct ResendSession<'c> {
     config: &'c Config,
     definitions: Definitions,
     /// End offset of the definitions topic.
-    as_of: i64,
+    definitions_offset: i64,
 }
 
 pub(super) async fn run(
     args: Args,
-    log: &MessageLog,
+    log: &MessageLogReader,
     config: &Config,
     terminal: Terminal,
 ) -> Result<ExitCode, MessagesError> {
     let (definitions, as_of) = store::read_with_end(&config.definitions, &config.kafka.client()).await?;
-    let sending = Sending { config, definitions, as_of };
+    let sending = ResendSession { config, definitions, definitions_offset: as_of };
     let mut exit = ExitCode::SUCCESS;
     for id in args.ids {
-        let newest = Attempts::of(id, log, terminal).all(1).await?.pop();
+        let newest = AttemptPages::of(id, log, terminal).read_all(1).await?.pop();
         let sent = match newest {
             Some(newest) => sending.send(&newest).await,
             None => Err(MessagesError::NoMessage(id).into()),
@@ -70,32 +70,32 @@ pub(super) async fn run(
         if sent.is_err() {
             exit = ExitCode::FAILURE;
         }
-        writeln!(io::stdout(), "{}", told(id, sent, args.json))?;
+        writeln!(io::stdout(), "{}", result_text(id, sent, args.json))?;
     }
     Ok(exit)
 }
 
-impl Sending<'_> {
+impl ResendSession<'_> {
     /// Sends the message of this entry, and returns the number of its URLs.
     async fn send(&self, entry: &LogEntry) -> Result<usize, Box<dyn Error>> {
-        let event = ChosenArgs { event: vec![entry.event], ..ChosenArgs::default() };
-        let mut chosen = event.choose(&self.definitions)?;
+        let event = EventSelectorArgs { event: vec![entry.event], ..EventSelectorArgs::default() };
+        let mut chosen = event.select(&self.definitions)?;
         if let Some(Err(reason)) = chosen.events.remove(&entry.event) {
             return Err(format!("event {}: {reason}", entry.event).into());
         }
         let settings = Arc::<decode::Settings>::from(source(&entry.source.topic, self.config)?.settings());
         let attachment_url: Option<AttachmentUrl> =
             self.config.render.attachment_url.as_deref().map(str::parse).transpose()?;
-        let stages: Stages = Box::new(move |_| {
+        let stages: ReplayFactory = Box::new(move |_| {
             let decoder = Decoder::new(settings.clone(), WholeTables::default());
             Some(pipeline::ReplayStages::new(decoder, chosen.index.clone(), Renderer::new(attachment_url.clone())))
         });
-        let resend = Resend::new(stages, &self.config.retries, &self.config.kafka.client());
-        Ok(resend.one(&entry.source, entry.event, entry.message, self.as_of).await?)
+        let resend = Resender::new(stages, &self.config.retries, &self.config.kafka.client());
+        Ok(resend.resend(&entry.source, entry.event, entry.message, self.definitions_offset).await?)
     }
 }
 
-fn told(id: MessageId, sent: Result<usize, Box<dyn Error>>, as_json: bool) -> String {
+fn result_text(id: MessageId, sent: Result<usize, Box<dyn Error>>, as_json: bool) -> String {
     match sent {
         Ok(calls) if as_json => json!({"MessageId": id.to_string(), "Calls": calls, "Reason": null}).to_string(),
         Err(reason) if as_json => {

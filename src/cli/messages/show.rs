@@ -3,13 +3,13 @@
 use std::io::{self, Write as _};
 
 use super::super::Terminal;
-use super::{Attempts, MessagesError, text};
-use crate::api::MessageShown;
+use super::{AttemptPages, MessagesError, text};
+use crate::api::MessageView;
 use crate::id::MessageId;
-use crate::message_log::MessageLog;
+use crate::message_log::MessageLogReader;
 
 /// Max attempts shown: as many as 100 URLs can have.
-const MOST: usize = 5_000;
+const MAX_ATTEMPTS: usize = 5_000;
 
 /// Options of the command.
 #[derive(Debug, clap::Args)]
@@ -22,12 +22,12 @@ pub struct Args {
     json: bool,
 }
 
-pub(super) async fn run(args: Args, log: &MessageLog, terminal: Terminal) -> Result<(), MessagesError> {
-    let mut search = Attempts::of(args.id, log, terminal);
-    let entries = search.all(MOST).await?;
+pub(super) async fn run(args: Args, log: &MessageLogReader, terminal: Terminal) -> Result<(), MessagesError> {
+    let mut search = AttemptPages::of(args.id, log, terminal);
+    let entries = search.read_all(MAX_ATTEMPTS).await?;
     let missing = || MessagesError::NoMessage(args.id);
     let shown = if args.json {
-        let shown = MessageShown::of(entries, search.is_at_end()).ok_or_else(missing)?;
+        let shown = MessageView::of(entries, search.is_at_end()).ok_or_else(missing)?;
         serde_json::to_string(&shown).expect("a message has only texts and numbers") + "\n"
     } else {
         text::message(entries).ok_or_else(missing)?

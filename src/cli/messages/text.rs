@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::super::text::{WRITES, endpoint, line, or_none, place, printable};
+use super::super::text::{WRITE_EXPECT, line, or_none, position_text, printable, url_origin};
 use crate::message_log::{Attempt, LogEntry, oldest_first};
 
-pub(super) const HEAD: [&str; 9] =
+pub(super) const TABLE_HEADER: [&str; 9] =
     ["MESSAGE", "AT (UTC)", "STATUS", "CLASS", "WEBHOOK", "EVENT", "TRIES", "MS", "ENDPOINT"];
 
 pub(super) fn row(entry: &LogEntry) -> Vec<String> {
@@ -18,7 +18,7 @@ pub(super) fn row(entry: &LogEntry) -> Vec<String> {
         entry.event.to_string(),
         entry.attempts.to_string(),
         or_none(entry.attempt.as_ref().map(|attempt| attempt.latency_ms)),
-        or_none(entry.url.as_deref().and_then(endpoint).map(printable)),
+        or_none(entry.url.as_deref().and_then(url_origin).map(printable)),
     ]
 }
 
@@ -31,7 +31,7 @@ pub(super) fn message(entries: Vec<LogEntry>) -> Option<String> {
     line(&mut text, "webhook", Some(first.webhook));
     line(&mut text, "event", Some(first.event));
     let source = &first.source;
-    let place = place(&source.topic, source.partition, source.offset);
+    let place = position_text(&source.topic, source.partition, source.offset);
     line(&mut text, "row change", Some(format!("topic {place} (partition:offset)")));
     for entry in &entries {
         attempt(&mut text, entry);
@@ -44,20 +44,20 @@ fn attempt(text: &mut String, entry: &LogEntry) {
         Some(_) => format!("attempt {}", entry.attempts),
         None => format!("no further attempt after {}", entry.attempts),
     };
-    writeln!(text, "{what}: {}", entry.status.as_str()).expect(WRITES);
+    writeln!(text, "{what}: {}", entry.status.as_str()).expect(WRITE_EXPECT);
     line(text, "at", Some(entry.at));
     line(text, "url", entry.url.as_deref().map(printable));
     line(text, "class", entry.class.as_deref().map(printable));
     line(text, "cause", entry.cause.as_deref().map(printable));
     if let Some(attempt) = &entry.attempt {
-        tried(text, attempt);
+        write_attempt_details(text, attempt);
     }
     line(text, "next", entry.next);
     line(text, "call", entry.call);
     line(text, "version", entry.version.map(|version| format!("{version} of the webhook")));
 }
 
-fn tried(text: &mut String, attempt: &Attempt) {
+fn write_attempt_details(text: &mut String, attempt: &Attempt) {
     line(text, "address", attempt.address);
     line(text, "latency", Some(format!("{} ms", attempt.latency_ms)));
     line(text, "sent", Some(format!("{} bytes", attempt.request_bytes)));
@@ -98,7 +98,7 @@ mod tests {
     fn a_table_has_a_line_for_each_without_the_urls_token() {
         let rows = [failed(), cancelled()].map(|entry| row(&entry));
         assert_eq!(
-            table(&HEAD, &rows),
+            table(&TABLE_HEADER, &rows),
             "\
 MESSAGE                               AT (UTC)             STATUS     CLASS       WEBHOOK  EVENT   TRIES  MS    ENDPOINT
 00000000-0000-0000-0000-000000000007  2026-11-24 15:00:00  WillRetry  status_5xx  abc123   def456  1      12.5  https://a.example

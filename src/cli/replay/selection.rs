@@ -10,11 +10,11 @@ use crate::matching::Index;
 use crate::rules::{CompileError, Rule, Target};
 
 /// Max ids that an error names.
-const NAMED: usize = 20;
+const MAX_LISTED_IDS: usize = 20;
 
 /// Options that select events.
 #[derive(Debug, Default, clap::Args)]
-pub struct ChosenArgs {
+pub struct EventSelectorArgs {
     /// The active events of this webhook. Can be repeated.
     #[arg(long, value_name = "ID", required_unless_present = "event")]
     pub webhook: Vec<WebhookId>,
@@ -32,14 +32,14 @@ pub struct Selection {
     /// Index of the rules of these events only.
     pub index: Arc<Index>,
     /// Events by id, and why an event that is not ready is skipped.
-    pub events: BTreeMap<EventId, Result<(), LeftOut>>,
+    pub events: BTreeMap<EventId, Result<(), EventSkipReason>>,
     /// Selected webhooks that have no events.
     pub without_events: Vec<WebhookId>,
 }
 
 /// Why an event, or a webhook with all of its events, is skipped.
 #[derive(Debug, thiserror::Error)]
-pub enum LeftOut {
+pub enum EventSkipReason {
     #[error("it is not enabled: its calls would be cancelled, so enable it first")]
     Event,
     #[error("its webhook {0} is not enabled: its calls would be cancelled, so enable the webhook first")]
@@ -50,18 +50,18 @@ pub enum LeftOut {
 
 /// A webhook or event that does not exist.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no {what} {id}{}; there {}", OfAccount(.account.as_ref()), There(.there))]
-pub struct Unknown {
+#[error("there is no {what} {id}{}; there {}", AccountSuffix(.account.as_ref()), ExistingIds(.existing))]
+pub struct UnknownSelection {
     what: &'static str,
     id: String,
     account: Option<AccountId>,
-    there: Vec<String>,
+    existing: Vec<String>,
 }
 
-impl ChosenArgs {
+impl EventSelectorArgs {
     /// # Errors
     /// A webhook or event does not exist, or is not in the account.
-    pub fn choose(&self, definitions: &Definitions) -> Result<Selection, Unknown> {
+    pub fn select(&self, definitions: &Definitions) -> Result<Selection, UnknownSelection> {
         let mut chosen = Selection::default();
         let mut events: BTreeMap<EventId, (&Webhook, &Event)> = BTreeMap::new();
         for id in &self.webhook {
@@ -93,19 +93,24 @@ impl ChosenArgs {
         self.account.as_ref().is_none_or(|account| *account == webhook.account)
     }
 
-    fn unknown_webhook(&self, id: WebhookId, definitions: &Definitions) -> Unknown {
+    fn unknown_webhook(&self, id: WebhookId, definitions: &Definitions) -> UnknownSelection {
         let webhooks = definitions.webhooks().filter(|webhook| self.is_of_account(webhook));
-        let there = webhooks.map(|webhook| format!("{} ({:?})", webhook.id, webhook.name)).take(NAMED + 1);
-        Unknown { what: "webhook", id: id.to_string(), account: self.account.clone(), there: there.collect() }
+        let there = webhooks.map(|webhook| format!("{} ({:?})", webhook.id, webhook.name)).take(MAX_LISTED_IDS + 1);
+        UnknownSelection {
+            what: "webhook",
+            id: id.to_string(),
+            account: self.account.clone(),
+            existing: there.collect(),
+        }
     }
 
-    fn unknown_event(&self, id: EventId, definitions: &Definitions) -> Unknown {
+    fn unknown_event(&self, id: EventId, definitions: &Definitions) -> UnknownSelection {
         let is_meant =
             |event: &&Event| definitions.webhook(event.webhook).is_some_and(|webhook| self.is_of_account(webhook));
         let named =
             |event: &Event| format!("{} ({} of {:?})", event.id, event.operation.event_type(), event.object_name);
-        let there = definitions.events().filter(is_meant).map(named).take(NAMED + 1).collect();
-        Unknown { what: "event", id: id.to_string(), account: self.account.clone(), there }
+        let there = definitions.events().filter(is_meant).map(named).take(MAX_LISTED_IDS + 1).collect();
+        UnknownSelection { what: "event", id: id.to_string(), account: self.account.clone(), existing: there }
     }
 }
 
@@ -116,39 +121,39 @@ impl Selection {
     }
 
     /// Events that are skipped, and why.
-    pub fn left_out(&self) -> impl Iterator<Item = (EventId, &LeftOut)> {
+    pub fn skipped_events(&self) -> impl Iterator<Item = (EventId, &EventSkipReason)> {
         self.events.iter().filter_map(|(event, ready)| Some((*event, ready.as_ref().err()?)))
     }
 }
 
-fn rule(definitions: &Definitions, webhook: &Webhook, event: &Event) -> Result<Rule, LeftOut> {
+fn rule(definitions: &Definitions, webhook: &Webhook, event: &Event) -> Result<Rule, EventSkipReason> {
     if !webhook.enabled {
-        return Err(LeftOut::Webhook(webhook.id));
+        return Err(EventSkipReason::Webhook(webhook.id));
     }
     if !event.enabled {
-        return Err(LeftOut::Event);
+        return Err(EventSkipReason::Event);
     }
     let table = definitions.table(&webhook.account, &event.object_name);
     Ok(Rule::compile_on(table, webhook, event, &Arc::new(Target::of(webhook)?))?)
 }
 
 /// Part of an error text that names the account.
-struct OfAccount<'a>(Option<&'a AccountId>);
+struct AccountSuffix<'a>(Option<&'a AccountId>);
 
-impl Display for OfAccount<'_> {
+impl Display for AccountSuffix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |account| write!(f, " in account {account:?}"))
     }
 }
 
 /// Part of an error text that lists the existing ids.
-struct There<'a>(&'a [String]);
+struct ExistingIds<'a>(&'a [String]);
 
-impl Display for There<'_> {
+impl Display for ExistingIds<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             [] => f.write_str("are none"),
-            [named @ .., _] if named.len() == NAMED => write!(f, "are {} and others", named.join(", ")),
+            [named @ .., _] if named.len() == MAX_LISTED_IDS => write!(f, "are {} and others", named.join(", ")),
             all => write!(f, "{} {}", if all.len() == 1 { "is" } else { "are" }, all.join(", ")),
         }
     }
@@ -158,7 +163,7 @@ impl Display for There<'_> {
 mod tests {
     use super::*;
     use crate::definition::samples::{event, webhook};
-    use crate::definition::{Changes, LogRecord};
+    use crate::definition::{DefinitionChanges, LogRecord};
     use crate::vocabulary::Operation;
 
     fn definitions() -> Definitions {
@@ -172,21 +177,21 @@ mod tests {
         let events = [&on, &off, &of_stopped].map(LogRecord::event);
         for record in [LogRecord::webhook(&crm), LogRecord::webhook(&stopped)].into_iter().chain(events) {
             let key = record.key.to_string();
-            definitions.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
+            definitions.apply(key.as_bytes(), record.value.as_deref(), &mut DefinitionChanges::default()).unwrap();
         }
         definitions
     }
 
-    fn args(webhook: &[&str], event: &[&str]) -> ChosenArgs {
+    fn args(webhook: &[&str], event: &[&str]) -> EventSelectorArgs {
         let webhook = webhook.iter().map(|id| id.parse().unwrap()).collect();
-        ChosenArgs { webhook, event: event.iter().map(|id| id.parse().unwrap()).collect(), account: None }
+        EventSelectorArgs { webhook, event: event.iter().map(|id| id.parse().unwrap()).collect(), account: None }
     }
 
     #[test]
     fn only_active_events_are_ready_and_the_others_say_why_not() {
-        let chosen = args(&["crm001"], &["event1", "event3"]).choose(&definitions()).unwrap();
+        let chosen = args(&["crm001"], &["event1", "event3"]).select(&definitions()).unwrap();
         assert_eq!(chosen.ready().map(|event| event.to_string()).collect::<Vec<_>>(), ["event1"]);
-        let left_out: Vec<_> = chosen.left_out().map(|(event, why)| format!("{event}: {why}")).collect();
+        let left_out: Vec<_> = chosen.skipped_events().map(|(event, why)| format!("{event}: {why}")).collect();
         assert!(left_out[0].starts_with("event2: it is not enabled"), "{left_out:?}");
         assert!(left_out[1].starts_with("event3: its webhook old001 is not enabled"), "{left_out:?}");
         assert_eq!(chosen.index.rules("acme", "orders").unwrap().rules().len(), 1);
@@ -194,12 +199,12 @@ mod tests {
 
     #[test]
     fn a_name_that_nothing_has_is_told_with_what_there_is() {
-        let unknown = |args: ChosenArgs| args.choose(&definitions()).unwrap_err().to_string();
+        let unknown = |args: EventSelectorArgs| args.select(&definitions()).unwrap_err().to_string();
         let webhook = unknown(args(&["crm009"], &[]));
         assert_eq!(webhook, "there is no webhook crm009; there are crm001 (\"CRM\"), old001 (\"Old\")");
         let event = unknown(args(&[], &["event9"]));
         assert!(event.starts_with("there is no event event9; there are event1 (table.recordInsert of \"orders\"), "));
-        let other = ChosenArgs { account: Some("zoo".into()), ..args(&["crm001"], &[]) };
+        let other = EventSelectorArgs { account: Some("zoo".into()), ..args(&["crm001"], &[]) };
         assert_eq!(unknown(other), "there is no webhook crm001 in account \"zoo\"; there are none");
     }
 }

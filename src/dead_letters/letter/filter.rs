@@ -5,15 +5,15 @@ use std::str::FromStr;
 use http::Uri;
 use jiff::Timestamp;
 
-use super::{Letter, LetterKind};
+use super::{DeadLetter, DeadLetterKind};
 use crate::id::{AccountId, EventId, MessageId, WebhookId};
 use crate::kafka::topic_reader::Range;
 
 /// Selects dead letters that match all conditions. The default selects all letters, but not redrive markers: those
 /// need `kind`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LetterFilter {
-    pub kind: Option<LetterKind>,
+pub struct DeadLetterFilter {
+    pub kind: Option<DeadLetterKind>,
     pub class: Option<String>,
     pub account: Option<AccountId>,
     pub webhook: Option<WebhookId>,
@@ -26,22 +26,25 @@ pub struct LetterFilter {
     pub until: Option<Timestamp>,
 }
 
-impl LetterFilter {
+impl DeadLetterFilter {
     /// Whether this letter matches. A value that the letter lacks does not match.
-    pub fn takes(&self, letter: &Letter) -> bool {
+    pub fn matches(&self, letter: &DeadLetter) -> bool {
         fn is<T: PartialEq>(asked: &Option<T>, told: &Option<T>) -> bool {
             asked.is_none() || asked == told
         }
-        let kind = self.kind.is_some() || letter.kind != Some(LetterKind::Redriven);
+        let kind = self.kind.is_some() || letter.kind != Some(DeadLetterKind::Redriven);
         kind && is(&self.kind, &letter.kind)
             && is(&self.class, &letter.class)
             && is(&self.account, &letter.account)
             && is(&self.webhook, &letter.webhook)
             && is(&self.event, &letter.event)
             && is(&self.message, &letter.message)
-            && self.since.is_none_or(|since| letter.written >= since)
-            && self.until.is_none_or(|until| letter.written < until)
-            && self.endpoint.as_ref().is_none_or(|prefix| letter.url.as_deref().is_some_and(|url| prefix.begins(url)))
+            && self.since.is_none_or(|since| letter.written_at >= since)
+            && self.until.is_none_or(|until| letter.written_at < until)
+            && self
+                .endpoint
+                .as_ref()
+                .is_none_or(|prefix| letter.url.as_deref().is_some_and(|url| prefix.is_prefix_of(url)))
     }
 
     /// Time range of the topic that holds the selected letters.
@@ -59,7 +62,7 @@ pub struct UrlPrefix {
     host: String,
     port: u16,
     /// Path and query, at least a slash.
-    rest: String,
+    path: String,
 }
 
 /// A text that is not the beginning of a URL, or not of HTTP.
@@ -70,9 +73,9 @@ pub struct BadUrlPrefix(String);
 impl UrlPrefix {
     /// Whether a URL begins with this prefix. `https://a.example` is not a prefix of `https://a.example.com/` or
     /// `https://a.example:8443/`.
-    pub fn begins(&self, url: &str) -> bool {
+    pub fn is_prefix_of(&self, url: &str) -> bool {
         Self::read(url).is_some_and(|url| {
-            (url.https, &url.host, url.port) == (self.https, &self.host, self.port) && url.rest.starts_with(&self.rest)
+            (url.https, &url.host, url.port) == (self.https, &self.host, self.port) && url.path.starts_with(&self.path)
         })
     }
 
@@ -87,7 +90,7 @@ impl UrlPrefix {
         let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
         let rest = uri.path_and_query().map_or("/", |rest| rest.as_str());
         let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
-        Some(Self { https, host: authority.host().to_ascii_lowercase(), port, rest })
+        Some(Self { https, host: authority.host().to_ascii_lowercase(), port, path: rest })
     }
 }
 
@@ -105,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_url_begins_with_an_endpoint_as_a_whole_and_with_a_part_of_its_path() {
-        let begins = |prefix: &str, url: &str| prefix.parse::<UrlPrefix>().unwrap().begins(url);
+        let begins = |prefix: &str, url: &str| prefix.parse::<UrlPrefix>().unwrap().is_prefix_of(url);
         for (prefix, url) in [
             ("https://a.example", "https://a.example/hooks/1?token=x"),
             ("https://A.example:443/", "https://a.EXAMPLE/hooks/1"),

@@ -31,9 +31,9 @@ const HEADERS: [(&str, &str); 22] = [
     ("outhook-letter", "1:1043"),
 ];
 
-fn letter(headers: &[(&str, &[u8])]) -> Letter {
+fn letter(headers: &[(&str, &[u8])]) -> DeadLetter {
     let (key, value) = (Some(&b"abc123"[..]), Some(&b"{}"[..]));
-    Letter::read(&Record { partition: 2, offset: 1044, timestamp_ms: 7_000, key, value, headers: headers.to_vec() })
+    DeadLetter::read(&Record { partition: 2, offset: 1044, timestamp_ms: 7_000, key, value, headers: headers.to_vec() })
 }
 
 fn whole() -> Vec<(&'static str, &'static [u8])> {
@@ -43,9 +43,9 @@ fn whole() -> Vec<(&'static str, &'static [u8])> {
 #[test]
 fn each_header_is_read_and_what_is_missing_or_makes_no_sense_is_absent() {
     let read = letter(&whole());
-    assert_eq!((read.id.to_string().as_str(), read.written.as_second(), read.bytes), ("2:1044", 7, Some(2)));
-    assert_eq!((read.kind, read.attempts, read.status), (Some(LetterKind::Call), Some(5), Some(500)));
-    assert_eq!((read.partition, read.offset, read.value_left_out), (Some(3), Some(9), Some(12)));
+    assert_eq!((read.id.to_string().as_str(), read.written_at.as_second(), read.bytes), ("2:1044", 7, Some(2)));
+    assert_eq!((read.kind, read.attempts, read.status), (Some(DeadLetterKind::Call), Some(5), Some(500)));
+    assert_eq!((read.partition, read.offset, read.dropped_value_bytes), (Some(3), Some(9), Some(12)));
     assert_eq!(read.webhook.unwrap().as_str(), "abc123");
     let nothing = letter(&[]);
     for (name, value) in HEADERS {
@@ -55,18 +55,18 @@ fn each_header_is_read_and_what_is_missing_or_makes_no_sense_is_absent() {
         assert_eq!(letter(&[(name, b"\xff")]), nothing, "{name} is not text");
     }
     assert_eq!(letter(&[("outhook-attempts", b"many"), ("outhook-webhook", b"ABC"), ("class", b"x")]), nothing);
-    assert_eq!(letter(&[("outhook-cause", &b"x".repeat(MAX_TEXT + 1))]), nothing);
-    assert_eq!(letter(&[("outhook-timestamp", b"7000")]).timestamp, Some(nothing.written));
+    assert_eq!(letter(&[("outhook-cause", &b"x".repeat(MAX_HEADER_BYTES + 1))]), nothing);
+    assert_eq!(letter(&[("outhook-timestamp", b"7000")]).timestamp, Some(nothing.written_at));
 }
 
 #[test]
 fn a_filter_takes_what_all_of_it_is_true_of() {
     let read = letter(&whole());
     let at = |second| Some(Timestamp::from_second(second).unwrap());
-    let takes = |filter: LetterFilter| filter.takes(&read);
-    assert!(takes(LetterFilter::default()));
-    let all = LetterFilter {
-        kind: Some(LetterKind::Call),
+    let takes = |filter: DeadLetterFilter| filter.matches(&read);
+    assert!(takes(DeadLetterFilter::default()));
+    let all = DeadLetterFilter {
+        kind: Some(DeadLetterKind::Call),
         class: Some("status_5xx".into()),
         account: Some("acme".into()),
         webhook: "abc123".parse().ok(),
@@ -77,17 +77,17 @@ fn a_filter_takes_what_all_of_it_is_true_of() {
         until: at(8),
     };
     assert!(takes(all.clone()));
-    assert!(!all.takes(&letter(&[])), "an absent value does not match");
+    assert!(!all.matches(&letter(&[])), "an absent value does not match");
     for other in [
-        LetterFilter { kind: Some(LetterKind::Record), ..all.clone() },
-        LetterFilter { class: Some("gone".into()), ..all.clone() },
-        LetterFilter { account: Some("zoo".into()), ..all.clone() },
-        LetterFilter { webhook: "abc124".parse().ok(), ..all.clone() },
-        LetterFilter { event: "def457".parse().ok(), ..all.clone() },
-        LetterFilter { message: "00000000-0000-0000-0000-000000000002".parse().ok(), ..all.clone() },
-        LetterFilter { endpoint: "https://example.com:8443".parse().ok(), ..all.clone() },
-        LetterFilter { since: at(8), ..all.clone() },
-        LetterFilter { until: at(7), ..all.clone() },
+        DeadLetterFilter { kind: Some(DeadLetterKind::Record), ..all.clone() },
+        DeadLetterFilter { class: Some("gone".into()), ..all.clone() },
+        DeadLetterFilter { account: Some("zoo".into()), ..all.clone() },
+        DeadLetterFilter { webhook: "abc124".parse().ok(), ..all.clone() },
+        DeadLetterFilter { event: "def457".parse().ok(), ..all.clone() },
+        DeadLetterFilter { message: "00000000-0000-0000-0000-000000000002".parse().ok(), ..all.clone() },
+        DeadLetterFilter { endpoint: "https://example.com:8443".parse().ok(), ..all.clone() },
+        DeadLetterFilter { since: at(8), ..all.clone() },
+        DeadLetterFilter { until: at(7), ..all.clone() },
     ] {
         assert!(!takes(other.clone()), "{other:?}");
     }
@@ -96,16 +96,16 @@ fn a_filter_takes_what_all_of_it_is_true_of() {
 #[test]
 fn a_marker_is_taken_by_who_asks_for_markers_only() {
     let marker = letter(&[("outhook-kind", b"redriven"), ("outhook-letter", b"1:1043")]);
-    assert_eq!(marker.letter, Some(LetterId { partition: 1, offset: 1043 }));
-    assert!(!LetterFilter::default().takes(&marker));
-    assert!(LetterFilter { kind: Some(LetterKind::Redriven), ..LetterFilter::default() }.takes(&marker));
+    assert_eq!(marker.redriven_letter, Some(DeadLetterId { partition: 1, offset: 1043 }));
+    assert!(!DeadLetterFilter::default().matches(&marker));
+    assert!(DeadLetterFilter { kind: Some(DeadLetterKind::Redriven), ..DeadLetterFilter::default() }.matches(&marker));
 }
 
 #[test]
 fn an_id_is_a_partition_and_an_offset() {
-    assert_eq!("0:17".parse(), Ok(LetterId { partition: 0, offset: 17 }));
+    assert_eq!("0:17".parse(), Ok(DeadLetterId { partition: 0, offset: 17 }));
     for bad in ["", ":", "1:", ":1", "1", "-1:2", "1:+2", "1:2:3", "1: 2", "2147483648:0", "0:9223372036854775808"] {
-        assert!(bad.parse::<LetterId>().is_err(), "{bad}");
+        assert!(bad.parse::<DeadLetterId>().is_err(), "{bad}");
     }
 }
 
@@ -116,7 +116,7 @@ proptest! {
     ) {
         let named = names.iter().zip(&values).map(|(name, value)| (HEADERS[*name].0, value.as_slice()));
         let headers = named.collect();
-        let read = Letter::read(&Record { partition: 0, offset: 0, timestamp_ms: at, key: None, value: None, headers });
-        let _ = LetterFilter::default().takes(&read);
+        let read = DeadLetter::read(&Record { partition: 0, offset: 0, timestamp_ms: at, key: None, value: None, headers });
+        let _ = DeadLetterFilter::default().matches(&read);
     }
 }

@@ -7,12 +7,12 @@ use crate::decode::{Ignored, json};
 pub(super) fn kind(text: &str) -> Option<Ignored> {
     let record = json::row(text)?;
     match record.get("payload") {
-        Some(payload) if record.get("schema").is_some() => of(&json::row(&payload.json)?),
-        _ => of(&record),
+        Some(payload) if record.get("schema").is_some() => classify(&json::row(&payload.json)?),
+        _ => classify(&record),
     }
 }
 
-fn of(record: &Row<'_>) -> Option<Ignored> {
+fn classify(record: &Row<'_>) -> Option<Ignored> {
     let has = |name| record.get(name).is_some();
     if has("ts_ms") && record.fields.iter().all(|field| field.name.starts_with("ts_")) {
         return Some(Ignored::Heartbeat);

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use serde_json::value::RawValue;
 
 use super::Source;
-use crate::decode::json::{JsonText, NullableRow, ObjectKey, within};
+use crate::decode::json::{JsonText, NullableRow, ObjectKey, add_field_context};
 use crate::decode::row::Row;
 use crate::decode::schema::SchemaCache;
 
@@ -36,35 +36,35 @@ pub(super) fn read<'a>(text: &'a str, schemas: &mut SchemaCache) -> Result<Recor
     {
         return Ok(RecordValue { envelope, has_schema: true });
     }
-    let Wrapped { schema, envelope } = serde_json::from_str(text)?;
+    let WrappedEnvelope { schema, envelope } = serde_json::from_str(text)?;
     if let Some(schema) = schema {
-        schemas.put_first(schema.get());
+        schemas.set_last_used(schema.get());
     }
     Ok(RecordValue { envelope, has_schema: schema.is_some() })
 }
 
 /// An envelope alone, or `{"schema": …, "payload": envelope}`.
-struct Wrapped<'a> {
+struct WrappedEnvelope<'a> {
     schema: Option<&'a RawValue>,
     envelope: Option<Envelope<'a>>,
 }
 
-impl<'de> Deserialize<'de> for Wrapped<'de> {
+impl<'de> Deserialize<'de> for WrappedEnvelope<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(WrappedVisitor)
+        deserializer.deserialize_any(WrappedEnvelopeVisitor)
     }
 }
 
-struct WrappedVisitor;
+struct WrappedEnvelopeVisitor;
 
-impl<'de> Visitor<'de> for WrappedVisitor {
-    type Value = Wrapped<'de>;
+impl<'de> Visitor<'de> for WrappedEnvelopeVisitor {
+    type Value = WrappedEnvelope<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a change event's envelope, which is an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Wrapped<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WrappedEnvelope<'de>, A::Error> {
         let mut schema = None;
         let mut envelope = Some(Envelope::default());
         while let Some(ObjectKey(name)) = map.next_key()? {
@@ -77,21 +77,24 @@ impl<'de> Visitor<'de> for WrappedVisitor {
                 }
             }
         }
-        Ok(Wrapped { schema, envelope })
+        Ok(WrappedEnvelope { schema, envelope })
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Wrapped<'de>, E> {
-        Ok(Wrapped { schema: None, envelope: None })
+    fn visit_unit<E: Error>(self) -> Result<WrappedEnvelope<'de>, E> {
+        Ok(WrappedEnvelope { schema: None, envelope: None })
     }
 }
 
 impl<'de> Envelope<'de> {
     fn read_field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
-            "before" => self.before = map.next_value::<NullableRow<'de>>().map_err(within("before"))?.0,
-            "after" => self.after = map.next_value::<NullableRow<'de>>().map_err(within("after"))?.0,
-            "source" => self.source = map.next_value().map_err(within("source"))?,
-            "op" => self.op = map.next_value::<Option<JsonText<'de>>>().map_err(within("op"))?.map(|JsonText(op)| op),
+            "before" => self.before = map.next_value::<NullableRow<'de>>().map_err(add_field_context("before"))?.0,
+            "after" => self.after = map.next_value::<NullableRow<'de>>().map_err(add_field_context("after"))?.0,
+            "source" => self.source = map.next_value().map_err(add_field_context("source"))?,
+            "op" => {
+                self.op =
+                    map.next_value::<Option<JsonText<'de>>>().map_err(add_field_context("op"))?.map(|JsonText(op)| op)
+            }
             _ => {
                 map.next_value::<IgnoredAny>()?;
             }

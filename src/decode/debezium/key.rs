@@ -31,7 +31,7 @@ impl<'a> RecordKey<'a> {
     }
 
     /// The error of a key that has no fields.
-    pub(super) fn no_row(key: Option<&[u8]>) -> InvalidRecord {
+    pub(super) fn missing_fields_error(key: Option<&[u8]>) -> InvalidRecord {
         InvalidRecord::KeyWithoutFields(key.and_then(|key| wire::text(key).err()))
     }
 

@@ -7,12 +7,12 @@
 //! <https://debezium.io/documentation/reference/stable/connectors/index.html>
 
 use super::key::RecordKey;
-use super::source::{Part, Source, number, push, text};
+use super::source::{Source, SourceField, number, push, text};
 use crate::decode::{Identity, Input, Row, Sequence};
 use crate::vocabulary::Operation;
 
 /// The databases whose changes keep their identity when Debezium publishes them again.
-pub const WITH_STABLE_IDENTITY: [&str; 8] =
+pub const DATABASES_WITH_STABLE_IDENTITY: [&str; 8] =
     ["PostgreSQL", "MySQL", "MariaDB", "SQL Server", "Db2", "Informix", "Oracle", "Spanner"];
 
 /// The kind of log, by connector.
@@ -49,7 +49,7 @@ impl<'a> Source<'a> {
             return None;
         }
         let mut identity = String::with_capacity(128);
-        let mut push_all = |parts: &[Part<'_>]| parts.iter().for_each(|&part| push(&mut identity, part));
+        let mut push_all = |parts: &[SourceField<'_>]| parts.iter().for_each(|&part| push(&mut identity, part));
         push_all(&[self.connector, self.name, self.db, self.schema, self.table]);
         match self.log() {
             ConnectorLog::Postgres if self.lsn.is_some() => push_all(&[self.lsn]),
@@ -122,7 +122,7 @@ impl<'a> Source<'a> {
     /// those of the next transaction that commits.
     fn log_position(&self, log: &ConnectorLog, snapshot: bool) -> Option<(u128, u128, u64)> {
         // Rows of a snapshot have only a commit's position.
-        let own = |part: Part<'_>, read: fn(Part<'_>) -> Option<u128>| match text(part) {
+        let own = |part: SourceField<'_>, read: fn(SourceField<'_>) -> Option<u128>| match text(part) {
             None if snapshot => Some(0),
             _ => read(part),
         };
@@ -148,14 +148,14 @@ impl<'a> Source<'a> {
 }
 
 /// Parses text such as `00000027:00000ac0:0002` or ` 0x000024.00004a1e.0010 `, whose parts have fixed widths.
-fn hexadecimal(part: Part<'_>) -> Option<u128> {
+fn hexadecimal(part: SourceField<'_>) -> Option<u128> {
     let text = text(part)?;
     let digits = text.trim();
     let digits = digits.strip_prefix("0x").unwrap_or(digits);
     u128::from_str_radix(&digits.replace([':', '.'], ""), 16).ok()
 }
 
-fn decimal(part: Part<'_>) -> Option<u128> {
+fn decimal(part: SourceField<'_>) -> Option<u128> {
     text(part)?.parse().ok()
 }
 

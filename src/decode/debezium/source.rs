@@ -11,7 +11,7 @@ use crate::decode::json::{self, ObjectKey};
 use crate::decode::{EventDate, Input, TableNaming};
 
 /// A field of `source` as JSON text; None when it is null or absent.
-pub(super) type Part<'a> = Option<&'a RawValue>;
+pub(super) type SourceField<'a> = Option<&'a RawValue>;
 
 /// Declares the fields of `source` and how they are read: of duplicate keys the last counts, and other keys are
 /// skipped.
@@ -20,7 +20,7 @@ macro_rules! source {
         /// The fields of `source` that are read. They stay JSON text, because most are only copied into the identity.
         #[derive(Default)]
         pub(super) struct Source<'a> {
-            $($(#[$doc])* pub(super) $field: Part<'a>,)*
+            $($(#[$doc])* pub(super) $field: SourceField<'a>,)*
         }
 
         impl<'de> Source<'de> {
@@ -152,15 +152,15 @@ impl<'a> Source<'a> {
     }
 }
 
-pub(super) fn push(name: &mut String, part: Part<'_>) {
+pub(super) fn push(name: &mut String, part: SourceField<'_>) {
     name.push_str(part.map_or("null", RawValue::get));
     name.push(' ');
 }
 
-pub(super) fn text<'a>(part: Part<'a>) -> Option<Cow<'a, str>> {
+pub(super) fn text<'a>(part: SourceField<'a>) -> Option<Cow<'a, str>> {
     json::string(part?.get()).filter(|text| !text.is_empty())
 }
 
-pub(super) fn number<N: std::str::FromStr>(part: Part<'_>) -> Option<N> {
+pub(super) fn number<N: std::str::FromStr>(part: SourceField<'_>) -> Option<N> {
     part?.get().parse().ok()
 }

@@ -61,7 +61,10 @@ fn records_of_connectors_without_rows_are_named() {
 fn another_connector_has_only_its_place_in_kafka() {
     let record = r#"{"op":"c","source":{"connector":"sqlserver","table":"orders","lsn":null},"after":{"id":1}}"#;
     let change = change(&mut decoder(settings(Format::Debezium)), &input(KEY, record));
-    assert_eq!(change.identity, Identity::Place { topic: "t", partition: 3, offset: 42, timestamp_ms: 1709212455123 });
+    assert_eq!(
+        change.identity,
+        Identity::RecordPosition { topic: "t", partition: 3, offset: 42, timestamp_ms: 1709212455123 }
+    );
     assert_eq!(change.sequence, Sequence::Offset { partition: 3, offset: 42 });
     assert_eq!(change.event_date, EventDate::from_kafka(1709212455123));
 }
@@ -78,7 +81,7 @@ fn the_finest_time_counts() {
     ] {
         let record = format!(r#"{{"op":"c","source":{{"table":"t",{times}}},"after":{{}}}}"#);
         let date = change(&mut decoder(settings(Format::Debezium)), &input(None, &record)).event_date;
-        assert_eq!((date.at.as_second(), date.digits), (1709212455, digits), "{times}");
+        assert_eq!((date.at.as_second(), date.fraction_digits), (1709212455, digits), "{times}");
     }
 }
 
@@ -89,7 +92,7 @@ fn tables_are_called_as_the_source_says() {
         (TableNaming::SchemaTable, "public.orders", "orders"),
         (TableNaming::DatabaseTable, "shop.orders", "shop.orders"),
     ] {
-        let mut decoder = decoder(crate::decode::Settings { table_name: naming, ..settings(Format::Debezium) });
+        let mut decoder = decoder(crate::decode::Settings { table_naming: naming, ..settings(Format::Debezium) });
         let rest = r#""op":"c","after":{}"#;
         assert_eq!(change(&mut decoder, &input(KEY, &postgres(rest))).table, postgres_name);
         assert_eq!(change(&mut decoder, &input(KEY, &mysql(rest))).table, mysql_name);
@@ -116,13 +119,13 @@ fn a_delete_is_believed_whole_only_after_an_update_with_before() {
     let other = crate::decode::Settings { account: "other".into(), ..settings(Format::Debezium) };
     assert!(!believed(&mut Decoder::new(std::sync::Arc::new(other), first.whole_tables.clone())));
     // A separate copy has the same state, and the others learn nothing from it.
-    let mut apart = Decoder::new(first.settings.clone(), first.whole_tables.apart());
+    let mut apart = Decoder::new(first.settings.clone(), first.whole_tables.fork());
     assert!(believed(&mut apart));
     change(&mut apart, &input(KEY, &bare_update));
     assert!(!believed(&mut apart) && believed(&mut first));
     change(&mut sibling, &input(KEY, &bare_update));
     assert!(!believed(&mut first));
-    let whole = crate::decode::Settings { rows: RowsSent::Whole, ..settings(Format::Debezium) };
+    let whole = crate::decode::Settings { rows_sent: RowsSent::Whole, ..settings(Format::Debezium) };
     assert!(believed(&mut Decoder::new(std::sync::Arc::new(whole), WholeTables::default())));
 }
 

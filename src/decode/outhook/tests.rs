@@ -12,8 +12,11 @@ fn every_field_is_read_in_any_order() {
     let change = change(&mut decoder, &input(None, UPDATE));
     assert_eq!((&*change.account, &*change.table, change.operation), ("globex", "orders", Operation::Update));
     assert_eq!(change.source, Some(EventSource::RestApis));
-    assert_eq!((change.event_date.at.to_string().as_str(), change.event_date.digits), ("2024-02-29T11:14:15.1Z", 2));
-    assert_eq!(change.identity, Identity::Given("7".into()));
+    assert_eq!(
+        (change.event_date.at.to_string().as_str(), change.event_date.fraction_digits),
+        ("2024-02-29T11:14:15.1Z", 2)
+    );
+    assert_eq!(change.identity, Identity::ProducerId("7".into()));
     assert_eq!(change.sequence, Sequence::Offset { partition: 3, offset: 42 });
     assert_eq!(fields(change.before.as_ref()), ["total=1"]);
     assert_eq!(fields(change.after.as_ref()), ["total=2.50", r#"näme="\"x\"""#]);
@@ -28,7 +31,10 @@ fn what_is_left_out_comes_from_the_source_and_from_kafka() {
     let deleted = change(&mut decoder, &input(None, record));
     assert_eq!((&*deleted.account, deleted.source), ("acme", Some(EventSource::Tasks)));
     assert_eq!(deleted.event_date, EventDate::from_kafka(1709212455123));
-    assert_eq!(deleted.identity, Identity::Place { topic: "t", partition: 3, offset: 42, timestamp_ms: 1709212455123 });
+    assert_eq!(
+        deleted.identity,
+        Identity::RecordPosition { topic: "t", partition: 3, offset: 42, timestamp_ms: 1709212455123 }
+    );
     // An unknown event source in the record is not replaced by the source's own rule.
     let record = r#"{"table":"t","operation":"insert","after":{"by":"Tasks"},"source":"Cron"}"#;
     assert_eq!(change(&mut decoder, &input(None, record)).source, None);
@@ -134,7 +140,7 @@ fn a_long_reason_is_cut_and_keeps_its_place() {
 fn the_keys_that_say_nothing_are_those_that_are_not_read() {
     assert_eq!(unknown_keys(UPDATE.as_bytes()), ["other"]);
     assert_eq!(unknown_keys(b"[]"), Vec::<String>::new());
-    for key in KEYS {
+    for key in KNOWN_KEYS {
         let record = format!(r#"{{"{key}":[1],"table":"t","operation":"insert","after":{{}}}}"#);
         let refused = decoder(settings(Format::Outhook)).decode(&input(None, &record));
         assert!(refused.is_err(), "{key} is read, so a list is refused");

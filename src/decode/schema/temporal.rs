@@ -10,7 +10,7 @@
 use std::fmt::Write;
 
 /// Seconds of a day.
-const DAY: i64 = 24 * 3600;
+const SECONDS_PER_DAY: i64 = 24 * 3600;
 
 /// The unit of a column's counts.
 #[derive(Clone, Copy)]
@@ -95,9 +95,9 @@ pub(super) fn timestamp(count: i64, unit: Unit) -> String {
     let (seconds, fraction) = (count.div_euclid(unit.per_second()), count.rem_euclid(unit.per_second()));
     let mut text = String::with_capacity(32);
     text.push('"');
-    push_date(&mut text, seconds.div_euclid(DAY));
+    push_date(&mut text, seconds.div_euclid(SECONDS_PER_DAY));
     text.push('T');
-    push_time(&mut text, seconds.rem_euclid(DAY).unsigned_abs(), fraction.unsigned_abs(), unit);
+    push_time(&mut text, seconds.rem_euclid(SECONDS_PER_DAY).unsigned_abs(), fraction.unsigned_abs(), unit);
     text.push('"');
     text
 }
@@ -196,7 +196,7 @@ mod tests {
         fn dates_are_those_of_the_calendar(second in -62_167_219_200..=253_402_207_199_i64) {
             let utc = Offset::UTC.to_datetime(Timestamp::from_second(second).unwrap());
             prop_assert_eq!(timestamp(second * 1000, Unit::Milli), format!("\"{utc}\""));
-            let day = i32::try_from(second.div_euclid(DAY)).unwrap();
+            let day = i32::try_from(second.div_euclid(SECONDS_PER_DAY)).unwrap();
             prop_assert_eq!(date(day), format!("\"{}\"", utc.date()));
         }
 

@@ -113,15 +113,15 @@ fn the_cache_compiles_a_schema_once_and_forgets_the_oldest() {
     let text = |n: usize| format!(r#"{{"type":"struct","version":{n}}}"#);
     let mut cache = SchemaCache::default();
     for n in [0, 1, 0, 1] {
-        cache.put_first(&text(n));
+        cache.set_last_used(&text(n));
         assert_eq!(cache.last().map(|schema| &*schema.text), Some(&*text(n)));
     }
     assert_eq!(cache.0.len(), 2);
     let message = format!(r#"{{"schema":{},"payload":{{"op":"c"}}}}"#, text(1));
     assert_eq!(cache.payload(&message), Some(r#"{"op":"c"}"#));
     assert_eq!(cache.payload(&message.replace("payload", "data")), None);
-    (0..20).for_each(|n| cache.put_first(&text(n)));
-    assert_eq!(cache.0.len(), KEPT);
+    (0..20).for_each(|n| cache.set_last_used(&text(n)));
+    assert_eq!(cache.0.len(), MAX_CACHED_SCHEMAS);
 }
 
 #[test]

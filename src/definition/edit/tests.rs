@@ -2,10 +2,10 @@ use std::cell::Cell;
 
 use serde_json::json;
 
-use super::super::guard::Guard;
+use super::super::guard::AddressGuard;
 use super::super::rules::DefinitionLimits;
 use super::super::samples::stamp;
-use super::super::{Changes, Definitions, HiddenText};
+use super::super::{DefinitionChanges, Definitions, HiddenText};
 use super::*;
 
 /// Definitions of account "acme", changed by requests.
@@ -17,7 +17,7 @@ struct State {
 
 impl State {
     fn new() -> Self {
-        let limits = DefinitionLimits { events_of_webhook: 3, ..DefinitionLimits::default() };
+        let limits = DefinitionLimits { events_per_webhook: 3, ..DefinitionLimits::default() };
         Self { definitions: Definitions::default(), random: Cell::new(0), limits }
     }
 
@@ -36,14 +36,14 @@ impl State {
             account: &account,
             policy: &policy,
             stamp: &stamp,
-            seen: &|_, _| Some(Vec::new()),
+            seen_fields: &|_, _| Some(Vec::new()),
             random: &random,
         };
         let (records, made) =
-            decide(&PendingDefinitions::on(&self.definitions), &terms).map_err(|problem| problem.to_string())?;
+            decide(&PendingDefinitions::new(&self.definitions), &terms).map_err(|problem| problem.to_string())?;
         for record in records {
             let key = record.key.to_string();
-            self.definitions.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
+            self.definitions.apply(key.as_bytes(), record.value.as_deref(), &mut DefinitionChanges::default()).unwrap();
         }
         Ok(made)
     }
@@ -135,7 +135,7 @@ fn an_account_has_so_many_definitions_and_so_many_bytes_and_may_always_make_them
     assert_eq!(there, Usage { webhooks: 2, events: 0, bytes: 2 * "Ahttps://a.example/".len() });
 
     let limited = |state: &mut State, of_account: Usage| {
-        state.limits = DefinitionLimits { of_account, ..DefinitionLimits::default() }
+        state.limits = DefinitionLimits { per_account: of_account, ..DefinitionLimits::default() }
     };
     let room = Usage { webhooks: 2, events: 2, bytes: there.bytes + 20 };
     limited(&mut state, room);
@@ -184,15 +184,15 @@ fn what_is_drafted_counts_for_its_account() {
     state.event(&webhook, "table.recordInsert", &[]).unwrap();
     let account = AccountId::from("acme");
     let committed = state.definitions.usage(&account);
-    let mut draft = PendingDefinitions::on(&state.definitions);
+    let mut draft = PendingDefinitions::new(&state.definitions);
     assert_eq!(draft.usage(&account), committed);
     let other = Event { id: "event9".parse().unwrap(), ..state.definitions.events().next().unwrap().clone() };
-    draft.put(&[LogRecord::event(&other)]);
+    draft.add(&[LogRecord::event(&other)]);
     assert_eq!(draft.usage(&account), committed + Usage::of_event(&other));
-    draft.put(&[LogRecord::deletion(DefinitionKey::Event(other.id))]);
+    draft.add(&[LogRecord::deletion(DefinitionKey::Event(other.id))]);
     assert_eq!(draft.usage(&account), committed);
     let foreign = Webhook { id: "hook99".parse().unwrap(), account: "zoo".into(), ..webhook.clone() };
-    draft.put(&[LogRecord::webhook(&foreign), LogRecord::webhook(&Webhook { name: "AA".to_owned(), ..webhook })]);
+    draft.add(&[LogRecord::webhook(&foreign), LogRecord::webhook(&Webhook { name: "AA".to_owned(), ..webhook })]);
     assert_eq!(draft.usage(&account), Usage { bytes: committed.bytes + 1, ..committed });
     assert_eq!(draft.usage(&"zoo".into()), Usage::of_webhook(&foreign));
 }
@@ -345,8 +345,8 @@ fn an_address_that_is_never_dialled_is_refused_when_it_is_written() {
     }
     // A refusal does not show the denied networks, and an existing webhook may still be changed.
     let denies = |terms: &RequestContext<'_>| {
-        let addresses = Guard::new(Vec::new(), vec!["8.8.0.0/16".parse().unwrap()]);
-        Policy { addresses, ..terms.policy.clone() }
+        let addresses = AddressGuard::new(Vec::new(), vec!["8.8.0.0/16".parse().unwrap()]);
+        Policy { address_guard: addresses, ..terms.policy.clone() }
     };
     let wanted = WebhookRequest { name: Some("C".to_owned()), ..urls(&["https://8.8.8.8/"]) };
     let there = state.decide(|draft, terms| create_webhook(draft, &wanted, terms)).unwrap();

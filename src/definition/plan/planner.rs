@@ -19,13 +19,13 @@ use crate::vocabulary::Operation;
 
 pub(super) struct Planner<'p> {
     definitions: &'p Definitions,
-    terms: &'p ApplyContext<'p>,
+    context: &'p ApplyContext<'p>,
     /// The lines of the webhooks that the file names.
-    named: HashMap<(AccountId, &'p str), u64>,
+    webhook_lines: HashMap<(AccountId, &'p str), u64>,
     /// The lines of the tables that the file names.
-    named_tables: HashMap<(AccountId, &'p str), u64>,
+    table_lines: HashMap<(AccountId, &'p str), u64>,
     /// The tables that the file declares, without those that have problems.
-    wanted_tables: HashMap<TableId, Table>,
+    declared_tables: HashMap<TableId, Table>,
     new_webhooks: HashSet<WebhookId>,
     new_events: HashSet<EventId>,
     plan: Plan,
@@ -33,16 +33,16 @@ pub(super) struct Planner<'p> {
 }
 
 /// Identity of an event within its webhook.
-type Identity<'e> = (Operation, &'e str, BTreeSet<&'e str>);
+type EventIdentity<'e> = (Operation, &'e str, BTreeSet<&'e str>);
 
 impl<'p> Planner<'p> {
     pub fn new(definitions: &'p Definitions, terms: &'p ApplyContext<'p>) -> Self {
         Self {
             definitions,
-            terms,
-            named: HashMap::new(),
-            named_tables: HashMap::new(),
-            wanted_tables: HashMap::new(),
+            context: terms,
+            webhook_lines: HashMap::new(),
+            table_lines: HashMap::new(),
+            declared_tables: HashMap::new(),
             new_webhooks: HashSet::new(),
             new_events: HashSet::new(),
             plan: Plan::default(),
@@ -63,47 +63,47 @@ impl<'p> Planner<'p> {
         let Some(account) = self.account(entry.account.as_deref()) else {
             return self.problem(location, subject(), ProblemReason::NoAccount);
         };
-        if let Some(line) = self.named.insert((account.clone(), &entry.name), location.line()) {
-            return self.problem(location, subject(), ProblemReason::Again(line));
+        if let Some(line) = self.webhook_lines.insert((account.clone(), &entry.name), location.line()) {
+            return self.problem(location, subject(), ProblemReason::Duplicate(line));
         }
-        let before = self.definitions.named(&account, &entry.name).next();
-        let after = match self.wanted_webhook(account, entry, before) {
+        let before = self.definitions.webhooks_named(&account, &entry.name).next();
+        let after = match self.build_webhook(account, entry, before) {
             Ok(after) => after,
             Err(reason) => return self.problem(location, subject(), reason),
         };
         let events = self.events(entry, &after);
         let secret_made = before.is_none() && entry.secret.is_none();
         let webhook = Change::between(before, after, |webhook| {
-            self.terms.stamp.touch(&mut webhook.version, &mut webhook.modified)
+            self.context.stamp.touch(&mut webhook.version, &mut webhook.modified)
         });
-        if !webhook.is_keep() || !events.is_empty() {
-            self.plan.webhooks.push(WebhookPlan { webhook, secret_made, events });
+        if !webhook.is_unchanged() || !events.is_empty() {
+            self.plan.webhooks.push(WebhookPlan { webhook, secret_generated: secret_made, events });
         }
     }
 
     /// The account that an entry belongs to.
     fn account(&self, named: Option<&str>) -> Option<AccountId> {
-        named.map(AccountId::from).or_else(|| self.terms.account.cloned())
+        named.map(AccountId::from).or_else(|| self.context.account.cloned())
     }
 
     /// The accounts that the file names.
     fn accounts(&self) -> BTreeSet<AccountId> {
-        self.named.keys().chain(self.named_tables.keys()).map(|(account, _)| account.clone()).collect()
+        self.webhook_lines.keys().chain(self.table_lines.keys()).map(|(account, _)| account.clone()).collect()
     }
 
-    fn wanted_webhook(
+    fn build_webhook(
         &mut self,
         account: AccountId,
         entry: &WebhookEntry,
         before: Option<&Webhook>,
     ) -> Result<Webhook, ProblemReason> {
         let secret = match (&entry.secret, before) {
-            (Some(text), _) => self.given_secret(text)?,
+            (Some(text), _) => self.parse_secret(text)?,
             (None, Some(before)) => before.secret.clone(),
-            (None, None) => Secret::from_random(edit::random_bytes(self.terms.random)),
+            (None, None) => Secret::from_random(edit::random_bytes(self.context.random)),
         };
-        let (handling, kept) = self.wanted_handling(entry, before)?;
-        let throttling = |calls: u32| rules::call_throttling(calls.into(), &self.terms.policy.limits);
+        let (handling, kept) = self.build_delivery_settings(entry, before)?;
+        let throttling = |calls: u32| rules::call_throttling(calls.into(), &self.context.policy.limits);
         let call_throttling = entry.call_throttling.map(throttling).transpose()?.flatten();
         let webhook = Webhook {
             id: before.map_or_else(|| self.new_webhook_id(), |before| before.id),
@@ -118,61 +118,62 @@ impl<'p> Planner<'p> {
             version: before.map_or(1, |before| before.version),
             enabled: entry.enabled.unwrap_or(true),
             stopped: before.and_then(|before| before.stopped.clone()).filter(|_| entry.enabled == Some(false)),
-            created: before.map_or_else(|| self.terms.stamp.clone(), |before| before.created.clone()),
+            created: before.map_or_else(|| self.context.stamp.clone(), |before| before.created.clone()),
             modified: before.and_then(|before| before.modified.clone()),
         };
-        rules::webhook(&webhook, self.terms.policy)?;
-        rules::destinations(&webhook, self.terms.policy)?;
+        rules::webhook(&webhook, self.context.policy)?;
+        rules::destinations(&webhook, self.context.policy)?;
         before.map_or(Ok(()), |before| kept::check(&kept, before, &webhook))?;
-        rules::unique_name(&webhook, &PendingDefinitions::on(self.definitions))?;
+        rules::unique_name(&webhook, &PendingDefinitions::new(self.definitions))?;
         Ok(webhook)
     }
 
     /// The delivery settings, and the secrets that stay because the file has … for them.
-    fn wanted_handling(
+    fn build_delivery_settings(
         &self,
         entry: &WebhookEntry,
         before: Option<&Webhook>,
     ) -> Result<(DeliverySettings, Vec<RetainedText>), ProblemReason> {
         let mut handling = DeliverySettings::from(entry.settings());
         for (field, secret) in handling.secrets_mut() {
-            secret.0 = self.resolved(field, &secret.0)?;
+            secret.0 = self.resolve_secret(field, &secret.0)?;
         }
-        let kept = handling.reveal(before.map(|before| &before.handling));
+        let kept = handling.restore_hidden(before.map(|before| &before.handling));
         Ok((handling, kept))
     }
 
     /// The text itself, or the secret that it refers to.
-    fn resolved(&self, field: &'static str, text: &str) -> Result<String, ProblemReason> {
+    fn resolve_secret(&self, field: &'static str, text: &str) -> Result<String, ProblemReason> {
         match SecretReference::of(text) {
             Some(reference) => {
-                (self.terms.read_secret)(reference).map_err(|reason| ProblemReason::Secret { field, reason })
+                (self.context.read_secret)(reference).map_err(|reason| ProblemReason::Secret { field, reason })
             }
             None => Ok(text.to_owned()),
         }
     }
 
-    fn given_secret(&self, text: &SecretText) -> Result<Secret, ProblemReason> {
-        Secret::try_from(self.resolved("Secret", &text.0)?).map_err(|bad: BadSecret| ProblemReason::Rule(bad.into()))
+    fn parse_secret(&self, text: &SecretText) -> Result<Secret, ProblemReason> {
+        Secret::try_from(self.resolve_secret("Secret", &text.0)?)
+            .map_err(|bad: BadSecret| ProblemReason::Rule(bad.into()))
     }
 
     /// Plans a webhook's events. Unchanged ones are omitted.
     fn events(&mut self, entry: &'p WebhookEntry, webhook: &Webhook) -> Vec<Change<Event>> {
-        let mut there: HashMap<Identity<'p>, &'p Event> = HashMap::new();
+        let mut there: HashMap<EventIdentity<'p>, &'p Event> = HashMap::new();
         let mut not_named: Vec<&Event> = Vec::new();
         for event in self.definitions.events_of(webhook.id) {
             // Only another program can write two events of one identity. The file can name only one of them.
             not_named.extend(there.insert(identity(event.operation, &event.object_name, &event.object_fields), event));
         }
-        let mut lines: HashMap<Identity<'p>, u64> = HashMap::new();
+        let mut lines: HashMap<EventIdentity<'p>, u64> = HashMap::new();
         let mut changes: Vec<(Location, Change<Event>)> = Vec::new();
         for Spanned { value: entry, referenced: location, .. } in &entry.events {
             let wanted = rules::operation(&entry.event_type).map_err(ProblemReason::from).and_then(|operation| {
                 let identity = identity(operation, &entry.object_name, &entry.object_fields);
                 let before = there.remove(&identity);
                 match lines.insert(identity, location.line()) {
-                    Some(line) => Err(ProblemReason::Again(line)),
-                    None => self.wanted_event(webhook, operation, entry, before),
+                    Some(line) => Err(ProblemReason::Duplicate(line)),
+                    None => self.plan_event(webhook, operation, entry, before),
                 }
             });
             match wanted {
@@ -182,15 +183,15 @@ impl<'p> Planner<'p> {
         }
         not_named.extend(there.into_values());
         not_named.sort_by_key(|event| event.id);
-        if self.terms.prune {
+        if self.context.prune {
             changes.splice(0..0, not_named.drain(..).map(|gone| (Location::UNKNOWN, Change::Delete(gone.clone()))));
         }
-        self.plan.unnamed += not_named.len();
+        self.plan.unnamed_count += not_named.len();
         self.check_conflicts(&not_named, &changes);
-        changes.into_iter().map(|(_, change)| change).filter(|change| !change.is_keep()).collect()
+        changes.into_iter().map(|(_, change)| change).filter(|change| !change.is_unchanged()).collect()
     }
 
-    fn wanted_event(
+    fn plan_event(
         &mut self,
         webhook: &Webhook,
         operation: Operation,
@@ -208,12 +209,12 @@ impl<'p> Planner<'p> {
             payload: rules::payload(entry.custom_payload_fields.clone(), entry.custom_payload_template.clone())?,
             enabled: entry.enabled.unwrap_or(true),
             version: before.map_or(1, |before| before.version),
-            created: before.map_or_else(|| self.terms.stamp.clone(), |before| before.created.clone()),
+            created: before.map_or_else(|| self.context.stamp.clone(), |before| before.created.clone()),
             modified: before.and_then(|before| before.modified.clone()),
         };
         rules::event(&event)?;
         let change =
-            Change::between(before, event, |event| self.terms.stamp.touch(&mut event.version, &mut event.modified));
+            Change::between(before, event, |event| self.context.stamp.touch(&mut event.version, &mut event.modified));
         if let Change::Create(event) | Change::Update { after: event, .. } = &change {
             self.known_names(event, before, &webhook.account)?;
         }
@@ -225,7 +226,7 @@ impl<'p> Planner<'p> {
         let mut slots = EventSlots::default();
         for event in stay {
             // Conflicts among events that the file does not name are not the file's problem.
-            let _ = slots.take(event);
+            let _ = slots.claim(event);
         }
         let mut lines = HashMap::new();
         for (location, change) in changes {
@@ -233,11 +234,11 @@ impl<'p> Planner<'p> {
                 continue;
             };
             lines.insert(event.id, location.line());
-            if let Err(refusal) = slots.take(event) {
+            if let Err(refusal) = slots.claim(event) {
                 let of_file = refusal.other_event().and_then(|other| Some((other, *lines.get(&other)?)));
                 let subject = format!("event {} of {:?}", event.operation.event_type(), event.object_name);
                 let reason = match of_file {
-                    Some((other, line)) => ProblemReason::Among { refusal, other, line },
+                    Some((other, line)) => ProblemReason::ConflictInFile { refusal, other, line },
                     None => refusal.into(),
                 };
                 self.problem(*location, subject, reason);
@@ -246,32 +247,32 @@ impl<'p> Planner<'p> {
     }
 
     /// Plans the webhooks that the file does not name, in the accounts that it names.
-    pub fn webhooks_not_named(&mut self) {
+    pub fn plan_unnamed_webhooks(&mut self) {
         for webhook in self.accounts().iter().flat_map(|account| self.definitions.webhooks_of(account)) {
-            if self.named.contains_key(&(webhook.account.clone(), webhook.name.as_str())) {
+            if self.webhook_lines.contains_key(&(webhook.account.clone(), webhook.name.as_str())) {
                 continue;
             }
             // A file without webhooks is only about declared tables.
-            if !self.terms.prune || self.named.is_empty() {
-                self.plan.unnamed += 1;
+            if !self.context.prune || self.webhook_lines.is_empty() {
+                self.plan.unnamed_count += 1;
                 continue;
             }
             let events = self.definitions.events_of(webhook.id).cloned().map(Change::Delete).collect();
             let webhook = Change::Delete(webhook.clone());
-            self.plan.webhooks.push(WebhookPlan { webhook, secret_made: false, events });
+            self.plan.webhooks.push(WebhookPlan { webhook, secret_generated: false, events });
         }
     }
 
     fn new_webhook_id(&mut self) -> WebhookId {
         let (there, new) = (self.definitions, &mut self.new_webhooks);
         let is_unused = |id| there.webhook(id).is_none() && new.insert(id);
-        edit::unused_id(self.terms.random, WebhookId::from_random, is_unused)
+        edit::unused_id(self.context.random, WebhookId::from_random, is_unused)
     }
 
     fn new_event_id(&mut self) -> EventId {
         let (there, new) = (self.definitions, &mut self.new_events);
         let is_unused = |id| there.event(id).is_none() && new.insert(id);
-        edit::unused_id(self.terms.random, EventId::from_random, is_unused)
+        edit::unused_id(self.context.random, EventId::from_random, is_unused)
     }
 
     fn problem(&mut self, location: Location, subject: String, reason: ProblemReason) {
@@ -279,7 +280,7 @@ impl<'p> Planner<'p> {
     }
 }
 
-fn identity<'e>(operation: Operation, table: &'e str, fields: &'e [String]) -> Identity<'e> {
+fn identity<'e>(operation: Operation, table: &'e str, fields: &'e [String]) -> EventIdentity<'e> {
     (operation, table, fields.iter().map(String::as_str).collect())
 }
 

@@ -2,7 +2,7 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 
-use super::super::{Changes, FieldType, rules, rules::EventSlots, samples};
+use super::super::{DefinitionChanges, FieldType, rules, rules::EventSlots, samples};
 use super::*;
 
 const FILE: &str = "
@@ -37,7 +37,12 @@ fn try_apply(definitions: &Definitions, file: &str, prune: bool) -> Result<Plan,
 }
 
 /// Plans a file with these fields as shown by the stream.
-fn try_apply_where(seen: &Seen<'_>, definitions: &Definitions, file: &str, prune: bool) -> Result<Plan, Problems> {
+fn try_apply_where(
+    seen: &SeenFields<'_>,
+    definitions: &Definitions,
+    file: &str,
+    prune: bool,
+) -> Result<Plan, Problems> {
     let count = Cell::new(0_u8);
     let random = |bytes: &mut [u8]| {
         count.set(count.get() + 1);
@@ -47,7 +52,7 @@ fn try_apply_where(seen: &Seen<'_>, definitions: &Definitions, file: &str, prune
         account: Some(&"acme".into()),
         prune,
         policy: &Policy::default(),
-        seen,
+        seen_fields: seen,
         stamp: &samples::stamp(),
         read_secret: &|reference| match reference {
             SecretReference::Variable("ZOO_SECRET") | SecretReference::File("/run/zoo") => Ok(ZOO_SECRET.to_owned()),
@@ -62,7 +67,7 @@ fn try_apply_where(seen: &Seen<'_>, definitions: &Definitions, file: &str, prune
 fn carry_out(definitions: &mut Definitions, plan: &Plan) {
     for record in plan.records() {
         let key = record.key.to_string();
-        definitions.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
+        definitions.apply(key.as_bytes(), record.value.as_deref(), &mut DefinitionChanges::default()).unwrap();
     }
 }
 
@@ -84,10 +89,10 @@ fn applying_a_file_twice_changes_nothing_the_second_time() {
     assert_eq!((definitions.webhooks().len(), definitions.events().len()), (2, 2));
     assert_eq!(try_apply(&definitions, FILE, true).unwrap(), Plan::default());
 
-    let zoo = definitions.named(&"zoo".into(), "Customers").next().unwrap();
+    let zoo = definitions.webhooks_named(&"zoo".into(), "Customers").next().unwrap();
     assert_eq!(zoo.secret.expose(), ZOO_SECRET);
     assert_eq!(zoo.handling.headers["X-Key"].0, ZOO_SECRET);
-    let acme = definitions.named(&"acme".into(), "Customers").next().unwrap();
+    let acme = definitions.webhooks_named(&"acme".into(), "Customers").next().unwrap();
     assert_eq!(acme.description.as_deref(), Some("Two\nlines.\n"));
     assert_eq!(definitions.events_of(acme.id).count(), 2);
 }
@@ -95,14 +100,14 @@ fn applying_a_file_twice_changes_nothing_the_second_time() {
 #[test]
 fn what_changes_keeps_its_id_secret_and_creation() {
     let mut definitions = applied(FILE);
-    let before = definitions.named(&"acme".into(), "Customers").next().unwrap().clone();
+    let before = definitions.webhooks_named(&"acme".into(), "Customers").next().unwrap().clone();
     let file = FILE
         .replace("CallThrottling: 10", "CallThrottling: 20")
         .replace("ObjectFields: [First_Name, Last_Name]", "ObjectFields: [Last_Name, First_Name]")
         .replace("'MessageCard'", "'Card'");
     let plan = try_apply(&definitions, &file, false).unwrap();
     assert_eq!(plan.webhooks.len(), 1);
-    assert!(!plan.webhooks[0].secret_made);
+    assert!(!plan.webhooks[0].secret_generated);
     assert!(plan.webhooks[0].events.iter().all(|change| matches!(change, Change::Update { .. })));
     carry_out(&mut definitions, &plan);
     let after = definitions.webhook(before.id).unwrap();
@@ -117,8 +122,8 @@ fn what_the_file_does_not_name_stays_unless_pruned_and_other_accounts_always() {
     let mut definitions = applied(FILE);
     let file = "Webhooks:\n- Name: New\n  OutgoingUrls: [https://a.example/]\n";
     let plan = try_apply(&definitions, file, false).unwrap();
-    assert_eq!((plan.webhooks.len(), plan.unnamed), (1, 1));
-    assert!(plan.webhooks[0].secret_made);
+    assert_eq!((plan.webhooks.len(), plan.unnamed_count), (1, 1));
+    assert!(plan.webhooks[0].secret_generated);
 
     let plan = try_apply(&definitions, file, true).unwrap();
     carry_out(&mut definitions, &plan);
@@ -255,13 +260,13 @@ fn a_table_is_declared_changed_kept_and_pruned_like_a_webhook() {
 
     let webhooks = "Webhooks:\n- Name: Only\n  OutgoingUrls: [https://a.example/]\n";
     let plan = try_apply(&definitions, webhooks, true).unwrap();
-    assert!(plan.tables.is_empty() && plan.unnamed == 1, "a file without tables is not about them");
+    assert!(plan.tables.is_empty() && plan.unnamed_count == 1, "a file without tables is not about them");
 
     let other = "Tables:\n- Name: Other\n  Fields: []\n";
     let plan = try_apply(&definitions, other, false).unwrap();
-    assert_eq!((plan.tables.len(), plan.unnamed), (1, 1));
+    assert_eq!((plan.tables.len(), plan.unnamed_count), (1, 1));
     let plan = try_apply(&definitions, other, true).unwrap();
-    assert!(matches!(plan.tables[..], [Change::Create(_), Change::Delete(_)]) && plan.unnamed == 0);
+    assert!(matches!(plan.tables[..], [Change::Create(_), Change::Delete(_)]) && plan.unnamed_count == 0);
     carry_out(&mut definitions, &plan);
     let names =
         |account: &str| definitions.tables_of(&account.into()).map(|table| table.name.clone()).collect::<Vec<_>>();
@@ -326,9 +331,9 @@ proptest! {
         show_secrets in any::<bool>(),
     ) {
         let mut definitions = Definitions::default();
-        let mut changes = Changes::default();
+        let mut changes = DefinitionChanges::default();
         for webhook in &webhooks {
-            if rules::unique_name(webhook, &super::super::PendingDefinitions::on(&definitions)).is_ok() {
+            if rules::unique_name(webhook, &super::super::PendingDefinitions::new(&definitions)).is_ok() {
                 let record = LogRecord::webhook(webhook);
                 definitions.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut changes).unwrap();
             }
@@ -341,14 +346,14 @@ proptest! {
             let mut places = EventSlots::default();
             let stand: Vec<Event> =
                 definitions.events_of(event.webhook).filter(|other| other.id != event.id).cloned().collect();
-            stand.iter().for_each(|other| places.take(other).unwrap());
+            stand.iter().for_each(|other| places.claim(other).unwrap());
             let moved = definitions.event(event.id).is_some_and(|before| before.webhook != event.webhook);
-            if definitions.webhook(event.webhook).is_some() && !moved && places.take(event).is_ok() {
+            if definitions.webhook(event.webhook).is_some() && !moved && places.claim(event).is_ok() {
                 let record = LogRecord::event(event);
                 definitions.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut changes).unwrap();
             }
         }
-        let printed = DefinitionFile::of(&definitions, None, show_secrets).print();
+        let printed = DefinitionFile::of(&definitions, None, show_secrets).to_yaml();
         let again = try_apply(&definitions, &printed, true);
         prop_assert!(again.as_ref().is_ok_and(|plan| *plan == Plan::default()), "{again:?}\n{printed}");
 

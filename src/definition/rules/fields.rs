@@ -11,13 +11,13 @@ use crate::id::AccountId;
 
 /// Max characters of a name that are compared and shown, and max names that are compared: requests may have very long
 /// ones.
-const COMPARED: usize = 32;
-const MOST_COMPARED: usize = 1000;
+const MAX_COMPARED_CHARS: usize = 32;
+const MAX_COMPARED_NAMES: usize = 1000;
 
 /// What happens to an event on an undeclared table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum UnknownTables {
+pub enum UnknownTablePolicy {
     /// It is accepted: the stream shows the table's fields later.
     #[default]
     Accept,
@@ -26,19 +26,24 @@ pub enum UnknownTables {
 }
 
 /// Returns the fields of an account's table that the stream has shown, or None if they are not known.
-pub type Seen<'s> = dyn Fn(&AccountId, &str) -> Option<Vec<String>> + 's;
+pub type SeenFields<'s> = dyn Fn(&AccountId, &str) -> Option<Vec<String>> + 's;
 
 /// Checks that a declared table has all fields that an event names: its declaration names them, or the stream has
 /// shown them. Fields that the event named `before` are not checked again: they may be older than the declaration.
 ///
 /// # Errors
 /// [`Violation::UnknownField`].
-pub fn known_fields(event: &Event, before: Option<&Event>, table: &Table, seen: &Seen<'_>) -> Result<(), Violation> {
+pub fn known_fields(
+    event: &Event,
+    before: Option<&Event>,
+    table: &Table,
+    seen: &SeenFields<'_>,
+) -> Result<(), Violation> {
     let mut known: HashSet<String> = table.fields.iter().map(|field| field.name.clone()).collect();
     if let Some(before) = same_table(event, before) {
-        known.extend(named(before)?.into_iter().map(|(_, name)| name));
+        known.extend(named_fields(before)?.into_iter().map(|(_, name)| name));
     }
-    let unknown: Vec<_> = named(event)?.into_iter().filter(|(_, name)| !known.contains(name)).collect();
+    let unknown: Vec<_> = named_fields(event)?.into_iter().filter(|(_, name)| !known.contains(name)).collect();
     if unknown.is_empty() {
         return Ok(());
     }
@@ -50,13 +55,13 @@ pub fn known_fields(event: &Event, before: Option<&Event>, table: &Table, seen: 
             field,
             table: table.name.clone(),
             nearest: nearest_of(&name, known.iter().map(String::as_str)),
-            name: cut(&name),
+            name: truncate_name(&name),
         }),
     }
 }
 
 /// The fields that an event names, each with the request key that names it.
-fn named(event: &Event) -> Result<Vec<(&'static str, String)>, Violation> {
+fn named_fields(event: &Event) -> Result<Vec<(&'static str, String)>, Violation> {
     let by = |key: &'static str| move |name: &String| (key, name.clone());
     let mut named: Vec<_> = event.object_fields.iter().map(by("ObjectFields")).collect();
     match &event.payload {
@@ -86,22 +91,26 @@ pub fn unknown_table<'t, T: Iterator<Item = &'t Table>>(
     declared: impl FnOnce() -> T,
     policy: &Policy,
 ) -> Result<(), Violation> {
-    if policy.unknown_tables == UnknownTables::Accept || same_table(event, before).is_some() {
+    if policy.unknown_tables == UnknownTablePolicy::Accept || same_table(event, before).is_some() {
         return Ok(());
     }
     let nearest = nearest_of(&event.object_name, declared().map(|table| table.name.as_str()));
-    Err(Violation::UnknownTable { table: cut(&event.object_name), nearest })
+    Err(Violation::UnknownTable { table: truncate_name(&event.object_name), nearest })
 }
 
 /// The known name that is most similar to `name`.
 fn nearest_of<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
-    let name = cut(name).to_lowercase();
-    let distance = |known: &str| strsim::levenshtein(&name, &cut(known).to_lowercase());
-    known.take(MOST_COMPARED).map(|known| (distance(known), known)).min().map(|(_, nearest)| cut(nearest))
+    let name = truncate_name(name).to_lowercase();
+    let distance = |known: &str| strsim::levenshtein(&name, &truncate_name(known).to_lowercase());
+    known
+        .take(MAX_COMPARED_NAMES)
+        .map(|known| (distance(known), known))
+        .min()
+        .map(|(_, nearest)| truncate_name(nearest))
 }
 
-fn cut(name: &str) -> String {
-    name.chars().take(COMPARED).collect()
+fn truncate_name(name: &str) -> String {
+    name.chars().take(MAX_COMPARED_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -182,7 +191,7 @@ mod tests {
     #[test]
     fn names_of_any_length_are_compared_and_shown_in_part() {
         let refusal = refused(&[&"x".repeat(200_000)], Payload::Default, Some(&[])).unwrap();
-        assert!(refusal.len() < 400 && refusal.contains(&"x".repeat(COMPARED)), "{refusal}");
+        assert!(refusal.len() < 400 && refusal.contains(&"x".repeat(MAX_COMPARED_CHARS)), "{refusal}");
     }
 
     #[test]
@@ -194,8 +203,8 @@ mod tests {
             assert_eq!(unknown_table(&event, Some(&event), || tables.iter(), &policy), Ok(()), "it may stay");
             unknown_table(&event, None, || tables.iter(), &policy).err().map(|refusal| refusal.to_string())
         };
-        assert_eq!(told(UnknownTables::Accept), None);
-        let refusal = told(UnknownTables::Refuse).unwrap();
+        assert_eq!(told(UnknownTablePolicy::Accept), None);
+        let refusal = told(UnknownTablePolicy::Refuse).unwrap();
         assert!(
             refusal.starts_with("ObjectName: table \"membres\" is not declared (the nearest is \"members\")"),
             "{refusal}"

@@ -9,18 +9,18 @@ use crate::id::AccountId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DefinitionLimits {
     /// Max webhooks, events, and bytes of their texts per account.
-    pub of_account: Usage,
+    pub per_account: Usage,
     /// Max events per webhook.
-    pub events_of_webhook: usize,
+    pub events_per_webhook: usize,
     /// Max calls per second of a webhook. It is not enforced as a throttle: a webhook without a limit shows this
     /// value.
-    pub call_throttling: u32,
+    pub max_call_throttling: u32,
 }
 
 impl Default for DefinitionLimits {
     fn default() -> Self {
         let of_account = Usage { webhooks: 100_000, events: 200_000, bytes: 32 * 1024 * 1024 };
-        Self { of_account, events_of_webhook: 10_000, call_throttling: 1_000_000 }
+        Self { per_account: of_account, events_per_webhook: 10_000, max_call_throttling: 1_000_000 }
     }
 }
 
@@ -37,7 +37,7 @@ impl DefinitionLimits {
         before: Option<Usage>,
         after: Usage,
     ) -> Result<(), Violation> {
-        let (before, most) = (before.unwrap_or_default(), self.of_account);
+        let (before, most) = (before.unwrap_or_default(), self.per_account);
         let wanted = draft.usage(account) - before + after;
         let limits = [
             ("webhooks", "max_webhooks", before.webhooks, after.webhooks, wanted.webhooks, most.webhooks),
@@ -48,7 +48,7 @@ impl DefinitionLimits {
         match broken {
             None => Ok(()),
             Some((things, key, _, _, wanted, most)) => {
-                Err(Violation::Full { owner: "account", wanted, most, things, key })
+                Err(Violation::LimitExceeded { owner: "account", wanted, most, things, key })
             }
         }
     }
@@ -58,8 +58,8 @@ impl DefinitionLimits {
     /// # Errors
     /// [`Violation::Full`].
     pub fn check_events_of_webhook(&self, there: usize) -> Result<(), Violation> {
-        let (most, wanted) = (self.events_of_webhook, there + 1);
-        let full = Violation::Full { owner: "webhook", wanted, most, things: "events", key: "max_events" };
+        let (most, wanted) = (self.events_per_webhook, there + 1);
+        let full = Violation::LimitExceeded { owner: "webhook", wanted, most, things: "events", key: "max_events" };
         if wanted > most { Err(full) } else { Ok(()) }
     }
 }

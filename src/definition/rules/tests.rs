@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::samples;
-use super::super::{Changes, Definitions, LogRecord};
+use super::super::{DefinitionChanges, Definitions, LogRecord};
 use super::*;
 
 fn refused_webhook(change: impl FnOnce(&mut Webhook)) -> String {
@@ -98,17 +98,17 @@ fn a_name_is_taken_only_by_another_webhook_of_the_account() {
     let hook = samples::webhook("hook01", "A");
     let record = LogRecord::webhook(&hook);
     let mut among = Definitions::default();
-    among.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
-    assert_eq!(unique_name(&hook, &PendingDefinitions::on(&among)), Ok(()));
+    among.apply(record.key.to_string().as_bytes(), record.value.as_deref(), &mut DefinitionChanges::default()).unwrap();
+    assert_eq!(unique_name(&hook, &PendingDefinitions::new(&among)), Ok(()));
     assert_eq!(
         unique_name(
             &Webhook { account: "zoo".into(), ..samples::webhook("hook02", "A") },
-            &PendingDefinitions::on(&among)
+            &PendingDefinitions::new(&among)
         ),
         Ok(())
     );
     let refusal =
-        unique_name(&samples::webhook("hook02", "A"), &PendingDefinitions::on(&among)).unwrap_err().to_string();
+        unique_name(&samples::webhook("hook02", "A"), &PendingDefinitions::new(&among)).unwrap_err().to_string();
     assert_eq!(refusal, "Name \"A\" is taken in account \"acme\", by webhook hook01");
 }
 
@@ -135,9 +135,9 @@ fn each_place_is_taken_once_and_the_refusal_names_who_has_it() {
     for (second, part) in &cases {
         let mut places = EventSlots::default();
         for event in &stand {
-            places.take(event).unwrap();
+            places.claim(event).unwrap();
         }
-        let refusal = places.take(second).unwrap_err();
+        let refusal = places.claim(second).unwrap_err();
         assert!(refusal.to_string().contains(part), "{refusal}");
         assert!(refusal.other_event().is_some());
     }
@@ -148,7 +148,7 @@ proptest! {
     #[test]
     fn what_has_a_place_keeps_the_rule(events in proptest::collection::vec(samples::any_event(), 0..30)) {
         let mut places = EventSlots::default();
-        let kept: Vec<&Event> = events.iter().filter(|event| places.take(event).is_ok()).collect();
+        let kept: Vec<&Event> = events.iter().filter(|event| places.claim(event).is_ok()).collect();
         for (i, a) in kept.iter().enumerate() {
             for b in &kept[i + 1..] {
                 if a.operation != b.operation || a.object_name != b.object_name {

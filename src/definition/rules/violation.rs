@@ -1,7 +1,7 @@
 //! Why a definition is refused.
 
 use super::sizes::MAX_RECORD;
-use crate::definition::guard::Refused;
+use crate::definition::guard::AddressRefused;
 use crate::definition::template::TemplateError;
 use crate::definition::{BadSecret, BadUrl, UnknownFieldType};
 use crate::id::{AccountId, EventId, WebhookId};
@@ -17,7 +17,7 @@ pub enum Violation {
     #[error("{field} has an empty name in it")]
     EmptyName { field: &'static str },
     #[error("{field} has {value:?} twice")]
-    Twice { field: &'static str, value: String },
+    Duplicate { field: &'static str, value: String },
     #[error("OutgoingUrls: {0}")]
     Url(#[from] BadUrl),
     #[error(
@@ -26,14 +26,14 @@ pub enum Violation {
     )]
     Http(String),
     #[error("CallThrottling is 0, so no call could be made: give the calls per second, or omit it for no limit")]
-    NoCalls,
+    ZeroCallThrottling,
     #[error(
         "CallThrottling is {calls}: give calls per second from 1 to {most}, which is the same as no limit \
          (limits.call_throttling in the configuration)"
     )]
-    Calls { calls: i64, most: u32 },
+    CallThrottling { calls: i64, most: u32 },
     #[error("nothing to change: send at least one of {keys}")]
-    NothingGiven { keys: String },
+    NoChanges { keys: String },
     #[error("Enabled is false, but a new webhook has no events yet: create its events with Enabled false")]
     NothingToDisable,
     #[error("the definition has {bytes} bytes as JSON, and at most {MAX_RECORD} are allowed: make it smaller")]
@@ -42,14 +42,14 @@ pub enum Violation {
         "the secret was replaced a short time ago, and the old one is still valid because receivers may need it: wait \
          until it expires, or send OverlapSeconds 0 to end it immediately"
     )]
-    OldSecretStillGood,
+    OldSecretStillValid,
     #[error(
         "the {owner} would have {wanted} {things}, and at most {most} are allowed: delete what is not needed, or have \
          the limit raised in the configuration (definitions.{key})"
     )]
-    Full { owner: &'static str, wanted: usize, most: usize, things: &'static str, key: &'static str },
+    LimitExceeded { owner: &'static str, wanted: usize, most: usize, things: &'static str, key: &'static str },
     #[error("{field} is {value}: {expected}")]
-    Handling { field: &'static str, value: String, expected: &'static str },
+    DeliverySetting { field: &'static str, value: String, expected: &'static str },
     #[error("Headers has {name:?}: {expected}")]
     Header { name: String, expected: &'static str },
     #[error(
@@ -57,14 +57,14 @@ pub enum Violation {
          network allowed in the configuration (delivery.allow_addresses)",
         .refused.address(), .refused.kind()
     )]
-    Address { field: &'static str, url: String, refused: Refused },
+    Address { field: &'static str, url: String, refused: AddressRefused },
     #[error(
         "{secret} is not given, and the present one would go to {origin}, which is new in {field}: give it again, \
          or use only the schemes, hosts and ports that it goes to now"
     )]
-    KeptSecret { secret: String, field: &'static str, origin: String },
+    RetainedSecretToNewOrigin { secret: String, field: &'static str, origin: String },
     #[error("{field}: {reason}")]
-    Part { field: &'static str, reason: String },
+    InvalidPart { field: &'static str, reason: String },
     #[error("Secret: {0}")]
     Secret(#[from] BadSecret),
     #[error(
@@ -99,12 +99,12 @@ pub enum Violation {
     #[error("Type: {0}")]
     FieldType(#[from] UnknownFieldType),
     #[error("the webhook has a {} event on {table:?} already, {other}: there can be only one", .operation.event_type())]
-    OnlyOne { operation: Operation, table: String, other: EventId },
+    SlotTaken { operation: Operation, table: String, other: EventId },
     #[error(
         "the webhook has a table.recordUpdate event on {table:?} already, {other}, and one of them is for all \
          fields: there can be one for all fields or several for selected fields (ObjectFields), not both"
     )]
-    AllFields { table: String, other: EventId },
+    AllFieldsConflict { table: String, other: EventId },
     #[error(
         "the webhook has a table.recordUpdate event on {table:?} with the same ObjectFields already, {other}: the \
          order of the names makes no difference"
@@ -116,8 +116,8 @@ impl Violation {
     /// The conflicting event, if a conflict is the reason.
     pub fn other_event(&self) -> Option<EventId> {
         match self {
-            Violation::OnlyOne { other, .. }
-            | Violation::AllFields { other, .. }
+            Violation::SlotTaken { other, .. }
+            | Violation::AllFieldsConflict { other, .. }
             | Violation::SameFields { other, .. } => Some(*other),
             _ => None,
         }

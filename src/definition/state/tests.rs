@@ -16,14 +16,14 @@ fn raw(record: LogRecord) -> Raw {
 fn built(records: &[Raw]) -> Definitions {
     let mut definitions = Definitions::default();
     for (key, value) in records {
-        let _ = definitions.apply(key.as_bytes(), value.as_deref(), &mut Changes::default());
+        let _ = definitions.apply(key.as_bytes(), value.as_deref(), &mut DefinitionChanges::default());
     }
     definitions
 }
 
 /// Applies one record and returns the tables whose rules may have changed.
 fn apply(definitions: &mut Definitions, record: LogRecord) -> Vec<String> {
-    let mut changes = Changes::default();
+    let mut changes = DefinitionChanges::default();
     let (key, value) = raw(record);
     definitions.apply(key.as_bytes(), value.as_deref(), &mut changes).unwrap();
     changes.tables.into_iter().map(|key| format!("{}/{}", key.account, key.table)).collect()
@@ -90,8 +90,8 @@ fn a_name_is_free_as_soon_as_its_webhook_is_gone_or_renamed() {
     let mut definitions = built(&[raw(LogRecord::webhook(&webhook("hook01", "A")))]);
     apply(&mut definitions, LogRecord::webhook(&webhook("hook01", "B")));
     let account = AccountId::from("acme");
-    assert_eq!(definitions.named(&account, "A").count(), 0);
-    assert_eq!(definitions.named(&account, "B").count(), 1);
+    assert_eq!(definitions.webhooks_named(&account, "A").count(), 0);
+    assert_eq!(definitions.webhooks_named(&account, "B").count(), 1);
     assert_eq!(definitions.webhooks_of(&account).count(), 1);
 }
 
@@ -114,24 +114,28 @@ fn bad_records_are_named_with_their_reason_and_the_others_go_on() {
     ];
     for (key, value, reason) in cases {
         let mut definitions = built(&[("webhook/hook01".to_owned(), Some(good.clone().into_bytes()))]);
-        let error = definitions.apply(key.as_bytes(), Some(value.as_bytes()), &mut Changes::default()).unwrap_err();
+        let error =
+            definitions.apply(key.as_bytes(), Some(value.as_bytes()), &mut DefinitionChanges::default()).unwrap_err();
         assert!(error.to_string().contains(reason), "{key} {value}: {error}");
         assert!(error.to_string().contains(&format!("{key:?}")), "{error}");
         let replaced = key == "webhook/hook01";
         assert_eq!(definitions.webhooks().len(), usize::from(!replaced), "{key} {value}");
     }
-    assert!(Definitions::default().apply(b"webhook/\xff\xff", Some(b"{}"), &mut Changes::default()).is_err());
+    assert!(Definitions::default().apply(b"webhook/\xff\xff", Some(b"{}"), &mut DefinitionChanges::default()).is_err());
 }
 
 #[test]
 fn other_kinds_and_unknown_fields_are_left_to_newer_programs() {
     let mut definitions = Definitions::default();
-    let mut changes = Changes::default();
-    assert_eq!(definitions.apply(b"account/x", Some(b"?"), &mut changes).unwrap(), Applied::Ignored);
+    let mut changes = DefinitionChanges::default();
+    assert_eq!(definitions.apply(b"account/x", Some(b"?"), &mut changes).unwrap(), ApplyOutcome::Ignored);
     let value = String::from_utf8(LogRecord::webhook(&webhook("hook01", "A")).value.unwrap()).unwrap();
     assert!(value.starts_with(&format!("{{\"v\":{VERSION},\"id\":\"hook01\"")), "{value}");
     let value = value.replacen('{', "{\"colour\":{\"new\":[1]},", 1);
-    assert_eq!(definitions.apply(b"webhook/hook01", Some(value.as_bytes()), &mut changes).unwrap(), Applied::Taken);
+    assert_eq!(
+        definitions.apply(b"webhook/hook01", Some(value.as_bytes()), &mut changes).unwrap(),
+        ApplyOutcome::Applied
+    );
     assert_eq!(definitions.webhook("hook01".parse().unwrap()), Some(&webhook("hook01", "A")));
 }
 
@@ -140,12 +144,12 @@ fn a_declared_table_is_found_by_account_and_name_until_it_is_deleted() {
     let mut definitions = Definitions::default();
     let (acme, zoo) = (AccountId::from("acme"), AccountId::from("zoo"));
     let mut orders = table("Orders", &[("Card", FieldType::Password), ("Total", FieldType::Currency)]);
-    let mut changes = Changes::default();
+    let mut changes = DefinitionChanges::default();
     let mut put = |definitions: &mut Definitions, record: LogRecord| {
-        changes = Changes::default();
+        changes = DefinitionChanges::default();
         let (key, value) = raw(record);
         definitions.apply(key.as_bytes(), value.as_deref(), &mut changes).unwrap();
-        changes.declared.iter().map(|key| format!("{}/{}", key.account, key.table)).collect::<Vec<_>>()
+        changes.declarations.iter().map(|key| format!("{}/{}", key.account, key.table)).collect::<Vec<_>>()
     };
     assert_eq!(put(&mut definitions, LogRecord::table(&orders)), ["acme/Orders"]);
     assert!(put(&mut definitions, LogRecord::table(&orders)).is_empty(), "nothing has changed");
@@ -180,7 +184,8 @@ fn a_table_record_has_the_id_of_its_account_and_name_and_a_known_type() {
     ];
     for (key, value, reason) in cases {
         let mut definitions = built(&[raw(LogRecord::table(&orders))]);
-        let error = definitions.apply(key.as_bytes(), Some(value.as_bytes()), &mut Changes::default()).unwrap_err();
+        let error =
+            definitions.apply(key.as_bytes(), Some(value.as_bytes()), &mut DefinitionChanges::default()).unwrap_err();
         assert!(error.to_string().contains(reason), "{error}");
     }
 }
@@ -234,9 +239,9 @@ proptest! {
             definitions.active_events(table).map(rule).collect()
         };
         for (key, value) in &records {
-            let mut changes = Changes::default();
+            let mut changes = DefinitionChanges::default();
             let _ = definitions.apply(key.as_bytes(), value.as_deref(), &mut changes);
-            for table in changes.tables.union(&changes.declared) {
+            for table in changes.tables.union(&changes.declarations) {
                 followed.insert(table.clone(), rules(&definitions, table));
             }
         }

@@ -6,17 +6,17 @@ use super::TemplateError;
 
 pub(super) struct TemplateCursor<'t> {
     text: &'t str,
-    at: usize,
+    position: usize,
 }
 
 impl<'t> TemplateCursor<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self { text, at: 0 }
+        Self { text, position: 0 }
     }
 
     /// The unread text.
     pub(super) fn rest(&self) -> &'t str {
-        &self.text[self.at..]
+        &self.text[self.position..]
     }
 
     pub(super) fn peek(&self) -> Option<char> {
@@ -26,7 +26,7 @@ impl<'t> TemplateCursor<'t> {
     /// Reads one character.
     pub(super) fn next(&mut self) -> Option<char> {
         let next = self.peek()?;
-        self.at += next.len_utf8();
+        self.position += next.len_utf8();
         Some(next)
     }
 
@@ -34,7 +34,7 @@ impl<'t> TemplateCursor<'t> {
     pub(super) fn take(&mut self, token: &str) -> bool {
         let here = self.rest().starts_with(token);
         if here {
-            self.at += token.len();
+            self.position += token.len();
         }
         here
     }
@@ -43,7 +43,7 @@ impl<'t> TemplateCursor<'t> {
     pub(super) fn take_while(&mut self, kind: impl Fn(char) -> bool) -> &'t str {
         let rest = self.rest();
         let taken = &rest[..rest.find(|c| !kind(c)).unwrap_or(rest.len())];
-        self.at += taken.len();
+        self.position += taken.len();
         taken
     }
 
@@ -52,8 +52,8 @@ impl<'t> TemplateCursor<'t> {
     }
 
     /// The position, in bytes, for [`TemplateCursor::error_at`].
-    pub(super) fn at(&self) -> usize {
-        self.at
+    pub(super) fn position(&self) -> usize {
+        self.position
     }
 
     /// An error: the next character is not the expected one.
@@ -64,7 +64,7 @@ impl<'t> TemplateCursor<'t> {
             Some(c) if c.is_control() => format!("the control character U+{:04X}", u32::from(c)),
             Some(c) => format!("`{c}`"),
         };
-        self.error_at(self.at, expected, found)
+        self.error_at(self.position, expected, found)
     }
 
     pub(super) fn error_at(

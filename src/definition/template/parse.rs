@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::cursor::TemplateCursor;
-use super::program::{Builder, DynamicMember, Op};
+use super::program::{Builder, DynamicMember, TemplateOp};
 use super::{MAX_DEPTH, TemplateError, string};
 
 /// Parses a whole template.
-pub(super) fn template(text: &str) -> Result<Vec<Op>, TemplateError> {
+pub(super) fn template(text: &str) -> Result<Vec<TemplateOp>, TemplateError> {
     let mut cursor = TemplateCursor::new(text);
     let mut out = Builder::default();
     cursor.skip_space();
@@ -28,21 +28,23 @@ fn value(cursor: &mut TemplateCursor<'_>, out: &mut Builder, depth: usize) -> Re
             Err(cursor.error(format!("objects and arrays nested at most {MAX_DEPTH} deep")))
         }
         Some('{') => object(cursor, out, depth + 1),
-        Some('[') if cursor.rest().starts_with("[@") => {
-            Err(cursor.error_at(cursor.at(), "quotes around a parameter: \"[@field:Name]\"", "a parameter without"))
-        }
+        Some('[') if cursor.rest().starts_with("[@") => Err(cursor.error_at(
+            cursor.position(),
+            "quotes around a parameter: \"[@field:Name]\"",
+            "a parameter without",
+        )),
         Some('[') => array(cursor, out, depth + 1),
         Some('"' | '\'') => text(cursor, out),
         Some('-' | '0'..='9') => number(cursor, out),
-        _ => word(cursor, out),
+        _ => parse_literal(cursor, out),
     }
 }
 
 /// Parses a string value. If the string is exactly one field parameter, the field keeps its type.
 fn text(cursor: &mut TemplateCursor<'_>, out: &mut Builder) -> Result<(), TemplateError> {
     let ops = string::string(cursor)?;
-    if let [Op::Spliced(reference)] = ops.as_slice() {
-        out.push(Op::Value(reference.clone()));
+    if let [TemplateOp::Spliced(reference)] = ops.as_slice() {
+        out.push(TemplateOp::Value(reference.clone()));
         return Ok(());
     }
     out.text("\"");
@@ -120,7 +122,7 @@ fn comma(cursor: &mut TemplateCursor<'_>, end: char) -> Result<(), TemplateError
 /// parameter, each message has to look for equal keys.
 fn write_object(members: Vec<DynamicMember>, out: &mut Builder) {
     let Some(keys) = members.iter().map(known_key).collect::<Option<Vec<&str>>>() else {
-        return out.push(Op::Object(members));
+        return out.push(TemplateOp::Object(members));
     };
     let last: HashMap<&str, usize> = keys.iter().enumerate().map(|(at, key)| (*key, at)).collect();
     let counts: Vec<bool> = keys.iter().enumerate().map(|(at, key)| last[key] == at).collect();
@@ -140,14 +142,14 @@ fn write_object(members: Vec<DynamicMember>, out: &mut Builder) {
 fn known_key(member: &DynamicMember) -> Option<&str> {
     match member.key.as_slice() {
         [] => Some(""),
-        [Op::Text(key)] => Some(key),
+        [TemplateOp::Text(key)] => Some(key),
         _ => None,
     }
 }
 
 /// A number stays as written, so no digit is lost.
 fn number(cursor: &mut TemplateCursor<'_>, out: &mut Builder) -> Result<(), TemplateError> {
-    let start = cursor.at();
+    let start = cursor.position();
     let text = cursor.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
     if serde_json::from_str::<&serde_json::value::RawValue>(text).is_err() {
         return Err(cursor.error_at(
@@ -160,9 +162,9 @@ fn number(cursor: &mut TemplateCursor<'_>, out: &mut Builder) -> Result<(), Temp
     Ok(())
 }
 
-fn word(cursor: &mut TemplateCursor<'_>, out: &mut Builder) -> Result<(), TemplateError> {
+fn parse_literal(cursor: &mut TemplateCursor<'_>, out: &mut Builder) -> Result<(), TemplateError> {
     const EXPECTED: &str = "a value: text in quotes, a number, an object, an array, true, false or null";
-    let start = cursor.at();
+    let start = cursor.position();
     match cursor.take_while(|c| c.is_alphanumeric() || c == '_') {
         "" => Err(cursor.error(EXPECTED)),
         word @ ("true" | "false" | "null") => {

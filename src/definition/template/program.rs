@@ -4,7 +4,7 @@ use crate::json;
 
 /// One step of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Op {
+pub enum TemplateOp {
     /// JSON text, written unchanged.
     Text(String),
     /// A field as a whole value: it keeps its JSON type.
@@ -12,9 +12,9 @@ pub enum Op {
     /// A field's text inside a string.
     Spliced(RowReference),
     /// Text inside a string that is the same in every message of an event.
-    Fixed(Fixed),
+    EventParameter(EventParameter),
     /// Text inside a string that differs in each message.
-    Varying(Varying),
+    MessageParameter(MessageParameter),
     /// An object with some keys that are known only when it is written. All other objects are compiled to text.
     Object(Vec<DynamicMember>),
 }
@@ -23,9 +23,9 @@ pub enum Op {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DynamicMember {
     /// Writes the text between the key's quotes.
-    pub key: Vec<Op>,
+    pub key: Vec<TemplateOp>,
     /// Writes the value.
-    pub value: Vec<Op>,
+    pub value: Vec<TemplateOp>,
 }
 
 /// The part of a row that a parameter inserts.
@@ -36,12 +36,12 @@ pub enum RowReference {
     /// `[@field:Name/]`: the URL of the attachment that the field names.
     AttachmentUrl(Box<str>),
     /// `[@out-hook:missing]`: a list of the fields whose value the source did not send.
-    Missing,
+    MissingFields,
 }
 
 /// Parameters whose values the event alone determines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fixed {
+pub enum EventParameter {
     EventId,
     WebhookId,
     AccountId,
@@ -52,7 +52,7 @@ pub enum Fixed {
 
 /// Parameters whose values differ in each message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Varying {
+pub enum MessageParameter {
     MessageId,
     EventDate,
     CallId,
@@ -61,35 +61,37 @@ pub enum Varying {
 
 /// The parameters of `[@out-hook:…]` by name. The first [`DEFAULT_HEAD`] are in the default payload, in the order of
 /// Caspio's page "Creating and Managing Events".
-pub const OUT_HOOK: [(&str, Op); 11] = [
-    ("eventId", Op::Fixed(Fixed::EventId)),
-    ("messageId", Op::Varying(Varying::MessageId)),
-    ("webhookId", Op::Fixed(Fixed::WebhookId)),
-    ("accountId", Op::Fixed(Fixed::AccountId)),
-    ("secret", Op::Fixed(Fixed::Secret)),
-    ("eventDate", Op::Varying(Varying::EventDate)),
-    ("eventType", Op::Fixed(Fixed::EventType)),
-    ("objectName", Op::Fixed(Fixed::ObjectName)),
-    ("callId", Op::Varying(Varying::CallId)),
-    ("sequence", Op::Varying(Varying::Sequence)),
-    ("missing", Op::Spliced(RowReference::Missing)),
+pub const OUT_HOOK_PARAMETERS: [(&str, TemplateOp); 11] = [
+    ("eventId", TemplateOp::EventParameter(EventParameter::EventId)),
+    ("messageId", TemplateOp::MessageParameter(MessageParameter::MessageId)),
+    ("webhookId", TemplateOp::EventParameter(EventParameter::WebhookId)),
+    ("accountId", TemplateOp::EventParameter(EventParameter::AccountId)),
+    ("secret", TemplateOp::EventParameter(EventParameter::Secret)),
+    ("eventDate", TemplateOp::MessageParameter(MessageParameter::EventDate)),
+    ("eventType", TemplateOp::EventParameter(EventParameter::EventType)),
+    ("objectName", TemplateOp::EventParameter(EventParameter::ObjectName)),
+    ("callId", TemplateOp::MessageParameter(MessageParameter::CallId)),
+    ("sequence", TemplateOp::MessageParameter(MessageParameter::Sequence)),
+    ("missing", TemplateOp::Spliced(RowReference::MissingFields)),
 ];
 
 /// Number of parameters in [`OUT_HOOK`] that a default payload begins with.
-pub const DEFAULT_HEAD: usize = 8;
+pub const DEFAULT_PAYLOAD_PARAMETERS: usize = 8;
 
 /// Adds the fields that the steps name.
-pub(super) fn collect_fields<'o>(ops: &'o [Op], into: &mut Vec<&'o str>) {
+pub(super) fn collect_fields<'o>(ops: &'o [TemplateOp], into: &mut Vec<&'o str>) {
     for op in ops {
         match op {
-            Op::Value(RowReference::Field(name) | RowReference::AttachmentUrl(name))
-            | Op::Spliced(RowReference::Field(name) | RowReference::AttachmentUrl(name)) => into.push(name),
-            Op::Object(members) => members.iter().for_each(|member| {
+            TemplateOp::Value(RowReference::Field(name) | RowReference::AttachmentUrl(name))
+            | TemplateOp::Spliced(RowReference::Field(name) | RowReference::AttachmentUrl(name)) => into.push(name),
+            TemplateOp::Object(members) => members.iter().for_each(|member| {
                 collect_fields(&member.key, into);
                 collect_fields(&member.value, into);
             }),
-            Op::Text(_) | Op::Value(RowReference::Missing) | Op::Spliced(RowReference::Missing) => {}
-            Op::Fixed(_) | Op::Varying(_) => {}
+            TemplateOp::Text(_)
+            | TemplateOp::Value(RowReference::MissingFields)
+            | TemplateOp::Spliced(RowReference::MissingFields) => {}
+            TemplateOp::EventParameter(_) | TemplateOp::MessageParameter(_) => {}
         }
     }
 }
@@ -97,7 +99,7 @@ pub(super) fn collect_fields<'o>(ops: &'o [Op], into: &mut Vec<&'o str>) {
 /// A program under construction.
 #[derive(Default)]
 pub(super) struct Builder {
-    ops: Vec<Op>,
+    ops: Vec<TemplateOp>,
 }
 
 impl Builder {
@@ -111,25 +113,25 @@ impl Builder {
     }
 
     fn last_text(&mut self) -> &mut String {
-        if !matches!(self.ops.last(), Some(Op::Text(_))) {
-            self.ops.push(Op::Text(String::new()));
+        if !matches!(self.ops.last(), Some(TemplateOp::Text(_))) {
+            self.ops.push(TemplateOp::Text(String::new()));
         }
-        let Some(Op::Text(text)) = self.ops.last_mut() else { unreachable!("a text was just pushed") };
+        let Some(TemplateOp::Text(text)) = self.ops.last_mut() else { unreachable!("a text was just pushed") };
         text
     }
 
-    pub(super) fn push(&mut self, op: Op) {
+    pub(super) fn push(&mut self, op: TemplateOp) {
         match op {
-            Op::Text(text) => self.text(&text),
+            TemplateOp::Text(text) => self.text(&text),
             op => self.ops.push(op),
         }
     }
 
-    pub(super) fn append(&mut self, ops: Vec<Op>) {
+    pub(super) fn append(&mut self, ops: Vec<TemplateOp>) {
         ops.into_iter().for_each(|op| self.push(op));
     }
 
-    pub(super) fn finish(self) -> Vec<Op> {
+    pub(super) fn finish(self) -> Vec<TemplateOp> {
         self.ops
     }
 }

@@ -2,11 +2,11 @@
 
 use super::TemplateError;
 use super::cursor::TemplateCursor;
-use super::program::{Builder, OUT_HOOK, Op, RowReference};
+use super::program::{Builder, OUT_HOOK_PARAMETERS, RowReference, TemplateOp};
 
 /// Parses a string from its opening to its closing quote. Returns the steps that write its content.
-pub(super) fn string(cursor: &mut TemplateCursor<'_>) -> Result<Vec<Op>, TemplateError> {
-    let mut text = StringReader { opened: cursor.at(), quote: cursor.next().unwrap_or('"'), cursor };
+pub(super) fn string(cursor: &mut TemplateCursor<'_>) -> Result<Vec<TemplateOp>, TemplateError> {
+    let mut text = StringReader { start_position: cursor.position(), quote: cursor.next().unwrap_or('"'), cursor };
     let mut out = Builder::default();
     loop {
         if text.cursor.rest().starts_with("[@") {
@@ -23,7 +23,7 @@ pub(super) fn string(cursor: &mut TemplateCursor<'_>) -> Result<Vec<Op>, Templat
 /// A string that is being parsed.
 struct StringReader<'c, 't> {
     cursor: &'c mut TemplateCursor<'t>,
-    opened: usize,
+    start_position: usize,
     quote: char,
 }
 
@@ -40,7 +40,7 @@ impl StringReader<'_, '_> {
         match self.cursor.peek() {
             None => {
                 let expected = format!("a closing {} for the text that begins here", self.quote);
-                Err(self.cursor.error_at(self.opened, expected, "the end of the template"))
+                Err(self.cursor.error_at(self.start_position, expected, "the end of the template"))
             }
             Some(c) if c == self.quote => {
                 self.cursor.next();
@@ -58,7 +58,7 @@ impl StringReader<'_, '_> {
     }
 
     fn escape(&mut self) -> Result<char, TemplateError> {
-        let start = self.cursor.at();
+        let start = self.cursor.position();
         self.cursor.next();
         let value = match self.cursor.peek() {
             Some(c @ ('"' | '\\' | '/')) => c,
@@ -109,25 +109,31 @@ impl StringReader<'_, '_> {
     }
 
     /// Reads `[@field:Name]`, `[@field:Name/]` or `[@out-hook:name]`.
-    fn parameter(&mut self) -> Result<Op, TemplateError> {
-        let start = self.cursor.at();
+    fn parameter(&mut self) -> Result<TemplateOp, TemplateError> {
+        let start = self.cursor.position();
         self.cursor.take("[@");
         if self.cursor.take("field:") {
-            let name_at = self.cursor.at();
-            let ParameterName { text, slash } = self.name(start)?;
+            let name_at = self.cursor.position();
+            let ParameterName { text, has_trailing_slash: slash } = self.name(start)?;
             if text.is_empty() {
                 return Err(self.cursor.error_at(name_at, "a field's name", "none"));
             }
             let name = text.into_boxed_str();
-            return Ok(Op::Spliced(if slash { RowReference::AttachmentUrl(name) } else { RowReference::Field(name) }));
+            return Ok(TemplateOp::Spliced(if slash {
+                RowReference::AttachmentUrl(name)
+            } else {
+                RowReference::Field(name)
+            }));
         }
         if self.cursor.take("out-hook:") {
-            let name_at = self.cursor.at();
-            let name = self.name(start)?.with_slash();
-            return OUT_HOOK.iter().find(|(known, _)| *known == name).map(|(_, op)| op.clone()).ok_or_else(|| {
-                let known = OUT_HOOK.map(|(known, _)| known).join(", ");
-                self.cursor.error_at(name_at, format!("one of {known}"), format!("`{}`", excerpt(&name)))
-            });
+            let name_at = self.cursor.position();
+            let name = self.name(start)?.into_text();
+            return OUT_HOOK_PARAMETERS.iter().find(|(known, _)| *known == name).map(|(_, op)| op.clone()).ok_or_else(
+                || {
+                    let known = OUT_HOOK_PARAMETERS.map(|(known, _)| known).join(", ");
+                    self.cursor.error_at(name_at, format!("one of {known}"), format!("`{}`", excerpt(&name)))
+                },
+            );
         }
         let word = self.cursor.take_while(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | ':'));
         let expected = "[@field:Name] or [@out-hook:name]; a [@ that is only text is written \\u005b@";
@@ -136,16 +142,16 @@ impl StringReader<'_, '_> {
 
     /// Reads a name up to the first `]` that is not escaped.
     fn name(&mut self, start: usize) -> Result<ParameterName, TemplateError> {
-        let mut name = ParameterName { text: String::new(), slash: false };
+        let mut name = ParameterName { text: String::new(), has_trailing_slash: false };
         loop {
             match self.character()? {
                 Some(Character { value: ']', escaped: false }) => return Ok(name),
                 Some(Character { value: '/', escaped: false }) => {
-                    name.end_slash();
-                    name.slash = true;
+                    name.flush_slash();
+                    name.has_trailing_slash = true;
                 }
                 Some(character) => {
-                    name.end_slash();
+                    name.flush_slash();
                     name.text.push(character.value);
                 }
                 None => return Err(self.cursor.error_at(start, "] at the parameter's end", "the end of the text")),
@@ -157,20 +163,20 @@ impl StringReader<'_, '_> {
 /// A parameter's name. A slash at its end is not part of it.
 struct ParameterName {
     text: String,
-    slash: bool,
+    has_trailing_slash: bool,
 }
 
 impl ParameterName {
     /// Adds a slash that was read before. It is part of the name, because more text follows.
-    fn end_slash(&mut self) {
-        if self.slash {
+    fn flush_slash(&mut self) {
+        if self.has_trailing_slash {
             self.text.push('/');
-            self.slash = false;
+            self.has_trailing_slash = false;
         }
     }
 
-    fn with_slash(mut self) -> String {
-        self.end_slash();
+    fn into_text(mut self) -> String {
+        self.flush_slash();
         self.text
     }
 }

@@ -8,12 +8,12 @@ fn field(name: &str) -> RowReference {
     RowReference::Field(name.into())
 }
 
-fn text(text: &str) -> Op {
-    Op::Text(text.to_owned())
+fn text(text: &str) -> TemplateOp {
+    TemplateOp::Text(text.to_owned())
 }
 
 #[track_caller]
-fn compiled(template: &str) -> Vec<Op> {
+fn compiled(template: &str) -> Vec<TemplateOp> {
     Template::compile(template).unwrap_or_else(|error| panic!("{template}: {error}")).ops
 }
 
@@ -48,11 +48,11 @@ fn a_whole_parameter_keeps_its_type_and_another_is_text() {
         compiled("{'a':'[@field:A]','b':'[@field:B] [@out-hook:messageId]'}"),
         [
             text("{\"a\":"),
-            Op::Value(field("A")),
+            TemplateOp::Value(field("A")),
             text(",\"b\":\""),
-            Op::Spliced(field("B")),
+            TemplateOp::Spliced(field("B")),
             text(" "),
-            Op::Varying(Varying::MessageId),
+            TemplateOp::MessageParameter(MessageParameter::MessageId),
             text("\"}"),
         ]
     );
@@ -71,10 +71,10 @@ fn a_field_may_have_any_name() {
         ("'[@field:[@field:x]'", "[@field:x"),
         ("'[@field:back\\\\slash]'", "back\\slash"),
     ] {
-        assert_eq!(compiled(&format!("[{written}]"))[1], Op::Value(field(name)), "{written}");
+        assert_eq!(compiled(&format!("[{written}]"))[1], TemplateOp::Value(field(name)), "{written}");
     }
-    assert_eq!(compiled("['[@field:Photo/]']")[1], Op::Value(RowReference::AttachmentUrl("Photo".into())));
-    assert_eq!(compiled("['[@field:Photo//]']")[1], Op::Value(RowReference::AttachmentUrl("Photo/".into())));
+    assert_eq!(compiled("['[@field:Photo/]']")[1], TemplateOp::Value(RowReference::AttachmentUrl("Photo".into())));
+    assert_eq!(compiled("['[@field:Photo//]']")[1], TemplateOp::Value(RowReference::AttachmentUrl("Photo/".into())));
 }
 
 #[test]
@@ -86,9 +86,11 @@ fn an_escaped_bracket_begins_no_parameter() {
 fn of_equal_keys_the_last_counts() {
     assert_eq!(
         compiled(r#"{'a':1,'b':{'c':2,"\u0063":3},'a':'[@field:F]'}"#),
-        [text(r#"{"b":{"c":3},"a":"#), Op::Value(field("F")), text("}")]
+        [text(r#"{"b":{"c":3},"a":"#), TemplateOp::Value(field("F")), text("}")]
     );
-    assert!(matches!(compiled("{'[@field:K]':1,'a':2}").as_slice(), [Op::Object(members)] if members.len() == 2));
+    assert!(
+        matches!(compiled("{'[@field:K]':1,'a':2}").as_slice(), [TemplateOp::Object(members)] if members.len() == 2)
+    );
 }
 
 #[test]
@@ -182,7 +184,7 @@ proptest! {
     #[test]
     fn json_is_a_template_of_itself(json in json_text()) {
         let ops = compiled(&json);
-        let [Op::Text(written)] = ops.as_slice() else { panic!("{ops:?}") };
+        let [TemplateOp::Text(written)] = ops.as_slice() else { panic!("{ops:?}") };
         prop_assert_eq!(
             serde_json::from_str::<serde_json::Value>(written).unwrap(),
             serde_json::from_str::<serde_json::Value>(&json).unwrap()

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
-use super::nowhere;
+use super::without_location;
 use crate::definition::{Table, TableField};
 
 /// A declared table in a file, identified by account and name. The file lists all of its declared fields.
@@ -40,7 +40,7 @@ impl TableEntry {
         Self {
             account: Some(table.account.as_str().to_owned()),
             name: table.name.clone(),
-            fields: table.fields.iter().map(FieldEntry::of).map(nowhere).collect(),
+            fields: table.fields.iter().map(FieldEntry::of).map(without_location).collect(),
         }
     }
 }

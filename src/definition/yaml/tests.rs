@@ -1,5 +1,5 @@
 use super::super::samples;
-use super::super::{Changes, FieldType, LogRecord, Payload};
+use super::super::{DefinitionChanges, FieldType, LogRecord, Payload};
 use super::*;
 
 #[test]
@@ -83,7 +83,7 @@ fn keys_of_the_files_own_hold_what_others_refer_to() {
 fn a_file_without_webhooks_is_empty() {
     assert_eq!(DefinitionFile::parse("Webhooks: []\n").unwrap(), DefinitionFile::default());
     assert_eq!(DefinitionFile::parse("Tables: []\n").unwrap(), DefinitionFile::default());
-    assert_eq!(DefinitionFile::default().print(), "Webhooks: []\n");
+    assert_eq!(DefinitionFile::default().to_yaml(), "Webhooks: []\n");
 }
 
 #[test]
@@ -101,16 +101,16 @@ fn prints_what_is_there_without_secrets_unless_asked() {
     let hook = samples::webhook("hook01", "Orders");
     for record in [LogRecord::webhook(&hook), LogRecord::event(&event)] {
         let key = record.key.to_string();
-        definitions.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
+        definitions.apply(key.as_bytes(), record.value.as_deref(), &mut DefinitionChanges::default()).unwrap();
     }
-    let printed = DefinitionFile::of(&definitions, None, false).print();
+    let printed = DefinitionFile::of(&definitions, None, false).to_yaml();
     assert_eq!(
         printed,
         "Webhooks:\n- Account: acme\n  Name: Orders\n  OutgoingUrls:\n  - https://example.com/hook\n  Events:\n  \
          - EventType: table.recordInsert\n    ObjectName: Admins\n    CustomPayloadTemplate: |-\n      {\n        \
          'a': '[@field:A]'\n      }\n    Enabled: false\n"
     );
-    let shown = DefinitionFile::of(&definitions, Some(&"acme".into()), true).print();
+    let shown = DefinitionFile::of(&definitions, Some(&"acme".into()), true).to_yaml();
     assert!(shown.contains(&format!("Secret: {}", hook.secret.expose())), "{shown}");
     assert_eq!(DefinitionFile::of(&definitions, Some(&"zoo".into()), true), DefinitionFile::default());
     assert_eq!(format!("{:?}", SecretText("whsec_abc".to_owned())), "whsec_…");
@@ -125,9 +125,9 @@ fn a_declared_table_is_printed_without_what_goes_without_saying() {
     let mut definitions = Definitions::default();
     let record = LogRecord::table(&table);
     let key = record.key.to_string();
-    definitions.apply(key.as_bytes(), record.value.as_deref(), &mut Changes::default()).unwrap();
+    definitions.apply(key.as_bytes(), record.value.as_deref(), &mut DefinitionChanges::default()).unwrap();
     assert_eq!(
-        DefinitionFile::of(&definitions, None, false).print(),
+        DefinitionFile::of(&definitions, None, false).to_yaml(),
         "Webhooks: []\nTables:\n- Account: acme\n  Name: Orders\n  Fields:\n  - Name: Card\n    Type: PASSWORD\n    \
          Label: Card number\n  - Name: At\n    Type: DATE/TIME\n    Required: true\n    Editable: false\n"
     );

@@ -9,10 +9,10 @@ use serde_saphyr::{Error, Location};
 /// Why a text is not a definition file: the location, the problem, and what was expected.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct BadFile(String);
+pub struct InvalidFile(String);
 
 /// Kinds of values: a part of the parser's expectation, and the name to show.
-const KINDS: [(&str, &str); 7] = [
+const VALUE_KINDS: [(&str, &str); 7] = [
     ("string", "a text, in quotes if it reads as something else"),
     ("bool", "true or false"),
     ("sequence", "a list"),
@@ -23,38 +23,40 @@ const KINDS: [(&str, &str); 7] = [
 ];
 
 /// Error for a file without keys.
-pub(super) const EMPTY: &str = "the file is empty: it must have Webhooks or Tables";
+pub(super) const EMPTY_FILE: &str = "the file is empty: it must have Webhooks or Tables";
 
 /// The parser's names for whole numbers.
-const NUMBERS: [&str; 3] = ["u32", "u64", "i64"];
+const INTEGER_TYPES: [&str; 3] = ["u32", "u64", "i64"];
 
-impl BadFile {
+impl InvalidFile {
     pub(super) fn new(error: &Error, path: &Path) -> Self {
         if matches!(error, Error::Eof { .. }) && path.iter().next().is_none() {
-            return Self(format!("line 1, column 1: {EMPTY}"));
+            return Self(format!("line 1, column 1: {EMPTY_FILE}"));
         }
         let location = error.location().filter(|location| *location != Location::UNKNOWN);
         let (line, column) = location.map_or((1, 1), |location| (location.line(), location.column()));
-        Self(format!("line {line}, column {column}: {}", told(error, &shown(path))))
+        Self(format!("line {line}, column {column}: {}", describe_error(error, &path_text(path))))
     }
 }
 
-fn told(error: &Error, path: &str) -> String {
+fn describe_error(error: &Error, path: &str) -> String {
     let whole = if path.is_empty() { "the file" } else { path };
     match error {
-        Error::WithSnippet { error, .. } => told(error, path),
-        Error::AliasError { error, .. } => told(error, path),
+        Error::WithSnippet { error, .. } => describe_error(error, path),
+        Error::AliasError { error, .. } => describe_error(error, path),
         Error::NullIntoString { .. } => format!("{whole} is null, but must be a text, or omitted if it is optional"),
         Error::InvalidBooleanStrict { .. } => format!("{whole} must be true or false"),
-        Error::InvalidScalar { ty: expected, .. } | Error::Unexpected { expected, .. } => of_kind(whole, expected),
+        Error::InvalidScalar { ty: expected, .. } | Error::Unexpected { expected, .. } => {
+            wrong_kind_text(whole, expected)
+        }
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
-            of_kind(whole, expected)
+            wrong_kind_text(whole, expected)
         }
         Error::SerdeUnknownField { field, expected, .. } => {
             format!("{field} is not a known key here; known keys: {}", expected.join(", "))
         }
         Error::SerdeUnknownVariant { expected, .. } => format!("{whole} must be one of {}", expected.join(", ")),
-        Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. } => of_kind(whole, "enum"),
+        Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. } => wrong_kind_text(whole, "enum"),
         Error::SerdeMissingField { field, .. } => format!("{whole} needs the key {field}"),
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             format!("{whole} has the key {key} twice: keep one of them")
@@ -67,11 +69,11 @@ fn told(error: &Error, path: &str) -> String {
     }
 }
 
-fn of_kind(whole: &str, expected: &str) -> String {
-    if NUMBERS.iter().any(|number| expected.contains(number)) {
+fn wrong_kind_text(whole: &str, expected: &str) -> String {
+    if INTEGER_TYPES.iter().any(|number| expected.contains(number)) {
         return format!("{whole} must be a whole number, not less than 0");
     }
-    let kind = KINDS.iter().find(|(sign, _)| expected.contains(sign)).map_or(expected, |(_, kind)| kind);
+    let kind = VALUE_KINDS.iter().find(|(sign, _)| expected.contains(sign)).map_or(expected, |(_, kind)| kind);
     format!("{whole} must be {kind}")
 }
 
@@ -86,7 +88,7 @@ fn without_location(text: &str) -> &str {
 
 /// The path as text, such as `Webhooks[0].Events[1].ObjectName`. An entry with a location holds its content in the
 /// field `value`, which is not shown.
-fn shown(path: &Path) -> String {
+fn path_text(path: &Path) -> String {
     let mut shown = String::new();
     let mut is_entry = false;
     for segment in path {

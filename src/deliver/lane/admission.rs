@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Call, Cause, Config};
+use super::super::{Call, Config, FailureCause};
 use super::LaneState;
 use crate::deliver::context::DeliveryContext;
 use crate::deliver::failure_summary::FailureSummary;
@@ -19,7 +19,7 @@ pub(in crate::deliver) enum Refusal {
     /// The endpoint fails, for this reason.
     Failing(Call, Option<FailureSummary>),
     /// There is no room, and the call has no other place to wait: it is dead-lettered for this reason.
-    DeadLetter(Call, Cause),
+    DeadLetter(Call, FailureCause),
     Closed(Call),
 }
 
@@ -51,7 +51,7 @@ impl LaneState {
     /// How many calls the lane may hold before it takes one that can wait in the overflow log. This keeps the lane's
     /// workers busy until more calls are read. It is not more, because very many lanes may do the same.
     pub(super) fn waiting_places(&self, config: &Config) -> usize {
-        (self.concurrency.allowed() * 2).max(MIN_PLACES).min(config.queue_calls)
+        (self.concurrency.max_concurrent_calls() * 2).max(MIN_PLACES).min(config.queue_calls)
     }
 
     /// Whether calls of this lane wait in the overflow log, in the partitions that this instance reads.
@@ -65,7 +65,7 @@ impl LaneState {
         let has_space = self.calls <= self.full_at / 4 * 3 && self.bytes <= config.queue_bytes / 4 * 3;
         let notify = has_space && std::mem::take(&mut self.full);
         if notify {
-            self.pace.roomy();
+            self.pace.reset();
         }
         notify
     }

@@ -133,7 +133,7 @@ impl LaneMap {
             .iter()
             .map(|lane| lane.counts())
             .fold((0, 0), |sum, (failing, queued)| (sum.0 + usize::from(failing), sum.1 + queued));
-        self.shared.metrics.failing.set(failing as f64);
+        self.shared.metrics.failing_endpoints.set(failing as f64);
         self.shared.metrics.queued.set(queued as f64);
     }
 

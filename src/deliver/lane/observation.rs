@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Lane, LaneState};
-use crate::deliver::Cause;
+use crate::deliver::FailureCause;
 use crate::deliver::failure_summary::FailureSummary;
 use crate::deliver::overflow_reason::OverflowReason;
 
@@ -14,11 +14,11 @@ pub(in crate::deliver) enum Observation {
     /// The endpoint works, whatever its response to this call.
     Works,
     /// The endpoint reports that it is in trouble, or does not answer.
-    Fails(Cause),
+    Fails(FailureCause),
     /// As `Fails`, and fewer concurrent calls would help.
-    Overloaded(Cause),
+    Overloaded(FailureCause),
     /// The endpoint asks for a pause of this length.
-    WantsPause(Cause, Duration),
+    WantsPause(FailureCause, Duration),
 }
 
 impl Lane {
@@ -30,22 +30,22 @@ impl Lane {
         let (opened, cause) = match observation {
             Observation::Works => {
                 if state.breaker.is_open() {
-                    state.concurrency.recovered();
-                    let lasted = state.trouble(now).map_or(Duration::ZERO, |trouble| trouble.lasted);
-                    self.shared.recovered.tell(self.key.line(), lasted);
+                    state.concurrency.reset_after_recovery();
+                    let lasted = state.trouble(now).map_or(Duration::ZERO, |trouble| trouble.duration);
+                    self.shared.recovered.record(self.key.line(), lasted);
                 }
-                state.concurrency.answered(took, under_way, now);
-                state.breaker.succeeded();
+                state.concurrency.record_response(took, under_way, now);
+                state.breaker.record_success();
                 (state.trouble, state.has_worked) = (None, true);
                 return;
             }
-            Observation::Fails(cause) => (state.breaker.failed(now), cause),
+            Observation::Fails(cause) => (state.breaker.record_failure(now), cause),
             Observation::Overloaded(cause) => {
-                state.concurrency.trouble(now);
-                (state.breaker.failed(now), cause)
+                state.concurrency.record_overload(now);
+                (state.breaker.record_failure(now), cause)
             }
             Observation::WantsPause(cause, pause) => {
-                state.concurrency.trouble(now);
+                state.concurrency.record_overload(now);
                 (state.breaker.pause(now, pause), cause)
             }
         };
@@ -68,6 +68,6 @@ impl LaneState {
     /// Why the endpoint fails, and for how long.
     pub(super) fn trouble(&self, now: Duration) -> Option<FailureSummary> {
         let (cause, since) = self.trouble.as_ref()?;
-        Some(FailureSummary { cause: cause.clone(), lasted: now.saturating_sub(*since) })
+        Some(FailureSummary { cause: cause.clone(), duration: now.saturating_sub(*since) })
     }
 }

@@ -12,7 +12,7 @@ use crate::deliver::context::DeliveryContext;
 use crate::deliver::lane_key::LaneKey;
 use crate::deliver::policy::schedule::NextAttempt;
 use crate::deliver::throttle::Throttle;
-use crate::deliver::{Call, Cause, Config};
+use crate::deliver::{Call, Config, FailureCause};
 
 /// The rules of a lane that depend on the order of its calls.
 pub(super) trait SendOrder: Send + Sync {
@@ -49,7 +49,7 @@ pub(super) trait SendOrder: Send + Sync {
     fn delivered(&self, lane: &Lane, queued: &QueuedCall);
 
     /// The observation that a failed attempt counts as.
-    fn failure(&self, observation: Observation, cause: &Cause) -> Observation;
+    fn failure(&self, observation: Observation, cause: &FailureCause) -> Observation;
 
     /// Decides what follows a failed attempt that took this long. `next` is the decision of the retry schedule.
     fn next_after_failure(
@@ -58,8 +58,8 @@ pub(super) trait SendOrder: Send + Sync {
         queued: &QueuedCall,
         took: Duration,
         next: NextAttempt,
-        cause: Cause,
-    ) -> (NextAttempt, Cause);
+        cause: FailureCause,
+    ) -> (NextAttempt, FailureCause);
 
     /// How long a call whose next attempt is due after `left` waits before [`Self::ends_wait`] is asked again.
     fn wait_step(&self, left: Duration) -> Duration;

@@ -9,13 +9,13 @@ use http::response::Parts;
 use tracing::{info, warn};
 
 use super::{Lane, Observation, QueuedCall};
-use crate::deliver::attempt_log::{self, Attempted, PendingEntry, Sent};
+use crate::deliver::attempt_log::{self, AttemptResult, PendingEntry, SentAttempt};
 use crate::deliver::health::EndpointRecovery;
-use crate::deliver::policy::classify::{self, Class, Verdict};
+use crate::deliver::policy::classify::{self, AttemptClass, Verdict};
 use crate::deliver::policy::retry_after;
 use crate::deliver::policy::schedule::NextAttempt;
 use crate::deliver::transport::failure::AttemptFailure;
-use crate::deliver::{Call, Cause, EndpointEvent, Outcome};
+use crate::deliver::{Call, EndpointEvent, FailureCause, Outcome};
 use crate::message_log::CallStatus;
 use crate::time::since_1970;
 
@@ -25,19 +25,19 @@ pub(in crate::deliver) fn may_be_sent(lane: &Lane, queued: QueuedCall) -> Option
     if lane.order.is_sent_elsewhere(&queued.call) {
         return None;
     }
-    if message.live.has_ended() {
+    if message.event_state.has_ended() {
         lane.shared.metrics.cancelled.increment(1);
-        attempt_log::end(&*lane.shared.onward, &queued.call, CallStatus::Cancelled, None);
+        attempt_log::log_ended_call(&*lane.shared.call_sink, &queued.call, CallStatus::Cancelled, None);
         finish(queued, Outcome::Cancelled);
         return None;
     }
-    if message.target.gone.load(Ordering::Relaxed) {
+    if message.target.is_gone.load(Ordering::Relaxed) {
         let text = format!(
             "not sent to {}: webhook {} was stopped by a 410 response",
-            lane.route.shown, message.target.webhook
+            lane.route.origin, message.target.webhook
         );
-        let cause = Cause { class: Class::Gone.as_str(), status: None, text };
-        attempt_log::end(&*lane.shared.onward, &queued.call, CallStatus::Exhausted, Some(&cause));
+        let cause = FailureCause { class: AttemptClass::Gone.as_str(), status: None, text };
+        attempt_log::log_ended_call(&*lane.shared.call_sink, &queued.call, CallStatus::Exhausted, Some(&cause));
         dead_letter(queued, cause);
         return None;
     }
@@ -49,29 +49,29 @@ pub(in crate::deliver) fn may_be_sent(lane: &Lane, queued: QueuedCall) -> Option
 pub(in crate::deliver) fn conclude(
     lane: &Arc<Lane>,
     mut queued: QueuedCall,
-    sent: Sent,
+    sent: SentAttempt,
     head: Result<Parts, AttemptFailure>,
 ) -> Option<PendingEntry> {
     queued.call.attempts += 1;
-    let counts = queued.call.message.live.counts();
+    let counts = queued.call.message.event_state.counters();
     if queued.call.attempts == 1 {
-        counts.call();
+        counts.count_call();
     }
     let (class, verdict) = match &head {
         Ok(head) => classify::status(head.status.as_u16(), asked_wait(head)),
         Err(failure) => classify::failure(failure),
     };
     let metrics = &lane.shared.metrics;
-    metrics.attempted(class);
-    metrics.attempt_seconds.record(sent.took);
+    metrics.count_attempt(class);
+    metrics.attempt_seconds.record(sent.duration);
     if verdict != Verdict::Delivered {
         counts.error();
         return failed(lane, queued, sent, (class, verdict, head));
     }
-    lane.observe(Observation::Works, sent.took);
+    lane.observe(Observation::Works, sent.duration);
     lane.order.delivered(lane, &queued);
-    let attempted = Attempted { sent, class: class.as_str(), cause: None, code: status_of(&head) };
-    let entry = PendingEntry::of(&*lane.shared.onward, &queued.call, (CallStatus::Delivered, None), attempted);
+    let attempted = AttemptResult { sent, class: class.as_str(), cause: None, http_status: status_of(&head) };
+    let entry = PendingEntry::of(&*lane.shared.call_sink, &queued.call, (CallStatus::Delivered, None), attempted);
     delivered(lane, queued);
     entry
 }
@@ -80,8 +80,8 @@ pub(in crate::deliver) fn conclude(
 fn failed(
     lane: &Arc<Lane>,
     queued: QueuedCall,
-    sent: Sent,
-    (class, verdict, head): (Class, Verdict, Result<Parts, AttemptFailure>),
+    sent: SentAttempt,
+    (class, verdict, head): (AttemptClass, Verdict, Result<Parts, AttemptFailure>),
 ) -> Option<PendingEntry> {
     let cause = cause(lane, class, &head);
     if verdict == Verdict::Stop {
@@ -91,7 +91,7 @@ fn failed(
     if lane.order.is_sent_elsewhere(&queued.call) {
         return None;
     }
-    let took = sent.took;
+    let took = sent.duration;
     lane.observe(lane.order.failure(observation(class, verdict, &cause), &cause), took);
     let next = scheduled(lane, &queued.call, verdict);
     let (next, cause) = lane.order.next_after_failure(lane, &queued, took, next, cause);
@@ -99,13 +99,15 @@ fn failed(
         NextAttempt::InMemory(wait) | NextAttempt::InTopic(wait) => (CallStatus::WillRetry, Some(wait)),
         NextAttempt::Never => (CallStatus::Exhausted, None),
     };
-    let attempted = Attempted { sent, class: class.as_str(), cause: Some(&cause), code: status_of(&head) };
-    let entry = PendingEntry::of(&*lane.shared.onward, &queued.call, logged, attempted);
+    let attempted = AttemptResult { sent, class: class.as_str(), cause: Some(&cause), http_status: status_of(&head) };
+    let entry = PendingEntry::of(&*lane.shared.call_sink, &queued.call, logged, attempted);
     match next {
         NextAttempt::InMemory(wait) => lane.push_later(queued, wait),
         // The call waits until its endpoint works again, which may be before or after its next attempt is due.
-        NextAttempt::InTopic(wait) if lane.is_failing() => lane.shared.overflow(queued.into_call(), wait, Some(&cause)),
-        NextAttempt::InTopic(wait) => lane.shared.onward.wait(queued.into_call(), wait, Some(&cause)),
+        NextAttempt::InTopic(wait) if lane.is_failing() => {
+            lane.shared.write_overflow(queued.into_call(), wait, Some(&cause))
+        }
+        NextAttempt::InTopic(wait) => lane.shared.call_sink.write_retry(queued.into_call(), wait, Some(&cause)),
         NextAttempt::Never => dead_letter(queued, cause),
     }
     entry
@@ -123,11 +125,11 @@ fn scheduled(lane: &Lane, call: &Call, verdict: Verdict) -> NextAttempt {
 }
 
 /// What a failed attempt shows about the endpoint.
-fn observation(class: Class, verdict: Verdict, cause: &Cause) -> Observation {
+fn observation(class: AttemptClass, verdict: Verdict, cause: &FailureCause) -> Observation {
     match verdict {
         Verdict::Retry { asked_wait: Some(pause) } if !pause.is_zero() => Observation::WantsPause(cause.clone(), pause),
         _ if class.is_overload() => Observation::Overloaded(cause.clone()),
-        _ if class.is_trouble() => Observation::Fails(cause.clone()),
+        _ if class.is_endpoint_failure() => Observation::Fails(cause.clone()),
         _ => Observation::Works,
     }
 }
@@ -145,19 +147,19 @@ fn delivered(lane: &Lane, queued: QueuedCall) {
     metrics.from_event_date.record((now - event_date).max(0.0));
     metrics.from_append.record((now - queued.call.appended_ms as f64 / 1e3).max(0.0));
     metrics.delivered.increment(1);
-    if let Some(recovery) = lane.health.succeeded(Instant::now()) {
+    if let Some(recovery) = lane.health.record_success(Instant::now()) {
         info!(
-            endpoint = &*lane.route.shown,
+            endpoint = &*lane.route.origin,
             webhook = %queued.call.message.target.webhook,
-            "the endpoint works again, after {} failed attempts in {:.1?}", recovery.failures, recovery.lasted
+            "the endpoint works again, after {} failed attempts in {:.1?}", recovery.failures, recovery.duration
         );
-        let EndpointRecovery { failures, lasted } = recovery;
+        let EndpointRecovery { failures, duration: lasted } = recovery;
         report(lane, &queued.call, &EndpointEvent::Recovered { failures, lasted });
     }
     finish(queued, Outcome::Delivered);
 }
 
-fn dead_letter(queued: QueuedCall, cause: Cause) {
+fn dead_letter(queued: QueuedCall, cause: FailureCause) {
     let lane = queued.slot.lane();
     report(lane, &queued.call, &EndpointEvent::Exhausted(&cause));
     lane.shared.metrics.exhausted.increment(1);
@@ -166,27 +168,27 @@ fn dead_letter(queued: QueuedCall, cause: Cause) {
 
 impl Lane {
     /// Dead-letters a call for which the lane has no place.
-    pub fn dead_letter(&self, call: Call, cause: Cause) {
+    pub fn dead_letter(&self, call: Call, cause: FailureCause) {
         report(self, &call, &EndpointEvent::Exhausted(&cause));
         self.shared.metrics.exhausted.increment(1);
-        attempt_log::end(&*self.shared.onward, &call, CallStatus::Exhausted, Some(&cause));
-        self.shared.onward.finished(call, Outcome::Exhausted { cause });
+        attempt_log::log_ended_call(&*self.shared.call_sink, &call, CallStatus::Exhausted, Some(&cause));
+        self.shared.call_sink.finish(call, Outcome::Exhausted { cause });
     }
 }
 
 /// Passes the call on before its place is free, so that a stop which waits for empty lanes misses no call.
 fn finish(queued: QueuedCall, outcome: Outcome) {
     let QueuedCall { call, slot, .. } = queued;
-    slot.lane().shared.onward.finished(call, outcome);
+    slot.lane().shared.call_sink.finish(call, outcome);
 }
 
 /// Stops a webhook after a 410. Each instance with attempts under way reports this once; the definition is disabled
 /// once.
-fn stop_webhook(lane: &Lane, call: &Call, cause: &Cause) {
+fn stop_webhook(lane: &Lane, call: &Call, cause: &FailureCause) {
     let target = &call.message.target;
-    if !target.gone.swap(true, Ordering::Relaxed) {
+    if !target.is_gone.swap(true, Ordering::Relaxed) {
         warn!(
-            endpoint = &*lane.route.shown,
+            endpoint = &*lane.route.origin,
             webhook = %target.webhook,
             "answered 410 Gone, so nothing more is sent for the webhook: change its URLs and enable it again, or delete it"
         );
@@ -195,24 +197,24 @@ fn stop_webhook(lane: &Lane, call: &Call, cause: &Cause) {
 }
 
 fn report(lane: &Lane, call: &Call, news: &EndpointEvent<'_>) {
-    lane.shared.onward.tell(call, &lane.route.shown, news);
+    lane.shared.call_sink.report_endpoint_event(call, &lane.route.origin, news);
 }
 
-fn cause(lane: &Lane, class: Class, head: &Result<Parts, AttemptFailure>) -> Cause {
-    let endpoint = &lane.route.shown;
+fn cause(lane: &Lane, class: AttemptClass, head: &Result<Parts, AttemptFailure>) -> FailureCause {
+    let endpoint = &lane.route.origin;
     let (status, text) = match head {
         Ok(head) => (Some(head.status.as_u16()), format!("{endpoint} answered {}", head.status)),
         Err(failure) => (failure.status(), format!("{endpoint}: {}", failure.public())),
     };
-    Cause { class: class.as_str(), status, text }
+    FailureCause { class: class.as_str(), status, text }
 }
 
 /// Logs a failure with the details that only operators may see, and reports it without them.
-fn report_failure(lane: &Lane, call: &Call, cause: &Cause, failure: Option<&AttemptFailure>) {
-    if lane.health.failed(Instant::now()) {
-        let text = failure.map_or_else(|| cause.text.clone(), |failure| format!("{}: {failure}", lane.route.shown));
+fn report_failure(lane: &Lane, call: &Call, cause: &FailureCause, failure: Option<&AttemptFailure>) {
+    if lane.health.record_failure(Instant::now()) {
+        let text = failure.map_or_else(|| cause.text.clone(), |failure| format!("{}: {failure}", lane.route.origin));
         warn!(
-            endpoint = &*lane.route.shown,
+            endpoint = &*lane.route.origin,
             webhook = %call.message.target.webhook,
             class = cause.class,
             "the endpoint fails: {text}"

@@ -18,7 +18,7 @@ impl Lane {
             lane.shared.metrics.retries_waiting.increment(1.0);
             let due = tokio::select! {
                 () = lane.wait(&queued, wait) => true,
-                () = lane.shared.stopped() => false,
+                () = lane.shared.wait_for_stop() => false,
             };
             lane.shared.metrics.retries_waiting.decrement(1.0);
             if due && !lane.order.is_sent_elsewhere(&queued.call) {
@@ -47,7 +47,7 @@ impl Lane {
             drop(state);
             return drop(queued);
         }
-        if !state.breaker.admits(now) {
+        if !state.breaker.try_admit(now) {
             let trouble = state.trouble(now);
             drop(state);
             return self.shared.defer(queued.into_call(), OverflowReason::Failing(trouble));

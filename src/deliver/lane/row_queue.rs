@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::deliver::Cause;
+use crate::deliver::FailureCause;
 use crate::id::RowKey;
 
 /// The rows that have calls in a lane.
@@ -20,7 +20,7 @@ pub(in crate::deliver) struct RowQueues<T> {
 struct RowQueue<T> {
     /// Why the row's last attempt failed, and since when all attempts have failed. Kept when the head is
     /// dead-lettered.
-    trouble: Option<(Cause, Duration)>,
+    trouble: Option<(FailureCause, Duration)>,
     parked: VecDeque<T>,
 }
 
@@ -58,7 +58,7 @@ impl<T> RowQueues<T> {
     }
 
     /// The head of a row has failed in an attempt that began at this time. Returns since when the row has failed.
-    pub fn failed(&mut self, row: RowKey, began: Duration, cause: &Cause) -> Duration {
+    pub fn failed(&mut self, row: RowKey, began: Duration, cause: &FailureCause) -> Duration {
         let Some(queue) = self.of.get_mut(&row) else { return began };
         let since = queue.trouble.as_ref().map_or(began, |(_, since)| *since);
         queue.trouble = Some((cause.clone(), since));
@@ -78,7 +78,7 @@ impl<T> RowQueues<T> {
     }
 
     /// Why a row fails, and since when. None if it does not fail.
-    pub fn trouble(&self, row: RowKey) -> Option<&(Cause, Duration)> {
+    pub fn trouble(&self, row: RowKey) -> Option<&(FailureCause, Duration)> {
         self.of.get(&row)?.trouble.as_ref()
     }
 
@@ -98,8 +98,8 @@ mod tests {
         format!("{number:x}").parse().unwrap()
     }
 
-    fn cause() -> Cause {
-        Cause { class: "timeout", status: None, text: "no answer".to_owned() }
+    fn cause() -> FailureCause {
+        FailureCause { class: "timeout", status: None, text: "no answer".to_owned() }
     }
 
     #[test]

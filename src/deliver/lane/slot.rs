@@ -30,8 +30,8 @@ impl QueuedCall {
     /// instance sends it.
     pub fn must_not_be_sent(&self) -> bool {
         let message = &self.call.message;
-        message.live.has_ended()
-            || message.target.gone.load(Ordering::Relaxed)
+        message.event_state.has_ended()
+            || message.target.is_gone.load(Ordering::Relaxed)
             || self.slot.lane.order.is_sent_elsewhere(&self.call)
     }
 
@@ -62,7 +62,7 @@ impl Drop for LaneSlot {
         state.calls -= 1;
         state.bytes -= self.bytes;
         if self.under_way {
-            state.pace.left();
+            state.pace.count_ended_attempt();
         }
         let wake = lane.order.leave(&mut state, self, &lane.shared).map(|mut next| {
             next.queued_at = lane.created.elapsed();
@@ -76,6 +76,6 @@ impl Drop for LaneSlot {
         if has_space {
             lane.space_freed.notify_waiters();
         }
-        lane.shared.call_left();
+        lane.shared.remove_in_flight();
     }
 }

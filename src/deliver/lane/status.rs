@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::Cause;
+use super::super::FailureCause;
 use super::{Lane, LaneState};
-use crate::deliver::policy::breaker::Phase;
+use crate::deliver::policy::breaker::BreakerPhase;
 use crate::id::Line;
 
 /// A failure without a later call becomes outdated after this time.
@@ -16,12 +16,12 @@ pub struct LaneStatus {
     /// The line in which its calls wait.
     pub line: Line,
     /// Why the endpoint fails and for how long, if its last attempt failed because of the endpoint.
-    pub trouble: Option<(Cause, Duration)>,
+    pub trouble: Option<(FailureCause, Duration)>,
     /// For how long the endpoint has only failed, even if that is outdated.
     pub outage: Option<Duration>,
     /// Whether the endpoint counts as failing. Then its calls are turned away, or wait until it works.
     pub is_failing: bool,
-    pub breaker: Phase,
+    pub breaker: BreakerPhase,
     /// Max concurrent attempts, as found by the limiter.
     pub concurrency: usize,
     pub under_way: usize,
@@ -38,11 +38,11 @@ impl Lane {
         let trouble = state.trouble(now).filter(|_| is_news);
         LaneStatus {
             line: self.key.line(),
-            trouble: trouble.map(|trouble| (trouble.cause, trouble.lasted)),
-            outage: state.trouble(now).map(|trouble| trouble.lasted),
+            trouble: trouble.map(|trouble| (trouble.cause, trouble.duration)),
+            outage: state.trouble(now).map(|trouble| trouble.duration),
             is_failing: is_news && state.is_failing(now),
-            breaker: if is_news { state.breaker.phase(now) } else { Phase::Closed },
-            concurrency: state.concurrency.allowed(),
+            breaker: if is_news { state.breaker.phase(now) } else { BreakerPhase::Closed },
+            concurrency: state.concurrency.max_concurrent_calls(),
             under_way: state.under_way,
             in_memory: state.calls,
         }

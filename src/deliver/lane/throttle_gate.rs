@@ -12,9 +12,9 @@ impl Lane {
         loop {
             match self.take_throttle_slot(call) {
                 SendTime::Now => return true,
-                SendTime::In(wait) => tokio::select! {
+                SendTime::After(wait) => tokio::select! {
                     () = tokio::time::sleep(wait) => {}
-                    () = self.shared.stopped() => return false,
+                    () = self.shared.wait_for_stop() => return false,
                 },
                 SendTime::Never => return false,
             }

@@ -48,7 +48,7 @@ impl Lane {
         let mut state = self.state();
         state.behind_until = Some(now + BEHIND);
         if state.breaker.is_open() {
-            let is_wanted = state.breaker.wants_probe(now) && state.calls == 0;
+            let is_wanted = state.breaker.is_probe_due(now) && state.calls == 0;
             return Takes { calls: usize::from(is_wanted), only_due: true, is_failing: true };
         }
         let has_bytes = state.bytes < config.queue_bytes;
@@ -77,6 +77,6 @@ impl Lane {
 
 impl LaneState {
     pub(super) fn is_failing(&self, now: Duration) -> bool {
-        self.breaker.is_open() || self.trouble(now).is_some_and(|trouble| trouble.lasted >= FAILING)
+        self.breaker.is_open() || self.trouble(now).is_some_and(|trouble| trouble.duration >= FAILING)
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::worker;
 use super::{Lane, LaneState, QueuedCall};
-use crate::deliver::workers::Workers;
+use crate::deliver::workers::WorkerLimit;
 
 /// The worker for a call that was just queued.
 pub(in crate::deliver::lane) enum Wake {
@@ -26,7 +26,7 @@ impl Lane {
         };
         state.parked_workers.remove(place);
         state.workers -= 1;
-        self.shared.workers.left();
+        self.shared.workers.remove_worker();
         let last = state.is_idle();
         drop(state);
         if last {
@@ -47,15 +47,15 @@ impl Lane {
 
 impl LaneState {
     /// Queues a call behind the others. Returns the worker that sends it.
-    pub(in crate::deliver::lane) fn enqueue(&mut self, queued: QueuedCall, workers: &Workers) -> Wake {
+    pub(in crate::deliver::lane) fn enqueue(&mut self, queued: QueuedCall, workers: &WorkerLimit) -> Wake {
         self.queue.push_back(queued);
         self.wake_worker(workers)
     }
 
-    pub(in crate::deliver::lane) fn wake_worker(&mut self, workers: &Workers) -> Wake {
+    pub(in crate::deliver::lane) fn wake_worker(&mut self, workers: &WorkerLimit) -> Wake {
         if let Some(worker) = self.parked_workers.pop() {
             Wake::Parked(worker)
-        } else if self.workers < self.concurrency.allowed() && workers.may_join(self.workers) {
+        } else if self.workers < self.concurrency.max_concurrent_calls() && workers.try_join(self.workers) {
             self.workers += 1;
             Wake::New
         } else {

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use super::outcome::{conclude, may_be_sent};
 use super::{Lane, NextAction, QueuedCall};
 use crate::deliver::Call;
-use crate::deliver::attempt_log::{PendingEntry, Sent};
+use crate::deliver::attempt_log::{PendingEntry, SentAttempt};
 use crate::deliver::timer::Timer;
 use crate::deliver::transport::connection::Connection;
-use crate::deliver::transport::failure::{AttemptFailure, Limit, Stage};
+use crate::deliver::transport::failure::{AttemptFailure, AttemptStage, Limit};
 use crate::deliver::transport::signature::Signer;
 use crate::rules::Authorization;
 use crate::time::since_1970;
@@ -52,14 +52,18 @@ pub(in crate::deliver) async fn run(lane: Arc<Lane>) {
             }
         };
         // The status line decides: a slow body delays only this worker.
-        let sent = Sent { peer: worker.peer, authorization: worker.authorization.take(), took: worker.attempt.took() };
+        let sent = SentAttempt {
+            peer: worker.peer,
+            authorization: worker.authorization.take(),
+            duration: worker.attempt.elapsed(),
+        };
         let note = conclude(&worker.lane, queued, sent, head);
         let begun = match body {
             Some(body) => worker.read_to_end(body, note.as_ref().map_or(0, PendingEntry::wanted)).await,
             None => Vec::new(),
         };
         if let Some(note) = note {
-            note.tell(&*worker.lane.shared.onward, &begun);
+            note.write(&*worker.lane.shared.call_sink, &begun);
         }
     }
 }
@@ -128,7 +132,7 @@ impl Worker {
             lane,
             wake: Arc::new(Notify::new()),
             connection: None,
-            attempt: Limit::new(Stage::Attempt, Duration::ZERO),
+            attempt: Limit::new(AttemptStage::Attempt, Duration::ZERO),
             throttle_slot_until: None,
             peer: None,
             authorization: None,
@@ -153,8 +157,8 @@ impl Worker {
             let deadline = Instant::now() + self.lane.shared.config.idle_timeout;
             let woken = self.wake.notified();
             let woken = match &mut self.connection {
-                Some(connection) => self.idle.limit(deadline, connection.beside(woken)).await,
-                None => self.idle.limit(deadline, woken).await,
+                Some(connection) => self.idle.run_until(deadline, connection.drive_while(woken)).await,
+                None => self.idle.run_until(deadline, woken).await,
             };
             if woken.is_none() && self.leave().await {
                 return None;
@@ -167,11 +171,11 @@ impl Worker {
         let waited = async {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = lane.shared.stopped() => {}
+                () = lane.shared.wait_for_stop() => {}
             }
         };
         match &mut self.connection {
-            Some(connection) => connection.beside(waited).await,
+            Some(connection) => connection.drive_while(waited).await,
             None => waited.await,
         }
         lane.pause_over();
@@ -198,7 +202,7 @@ impl Worker {
     async fn attempt(&mut self, call: &Call) -> Result<Answer, NoAnswer> {
         (self.peer, self.authorization) = (None, None);
         let target = &call.message.target;
-        self.attempt = Limit::new(Stage::Attempt, target.timeout.unwrap_or(self.lane.shared.config.timeout));
+        self.attempt = Limit::new(AttemptStage::Attempt, target.timeout.unwrap_or(self.lane.shared.config.timeout));
         self.throttle_slot_until = Some(Instant::now() + THROTTLE_SLOT_LASTS);
         let source = match &target.authorization {
             None => return self.send(call, None).await,
@@ -245,13 +249,13 @@ impl Worker {
         let (lane, began) = (self.lane.clone(), Instant::now());
         let slot = lane.await_throttle_slot(call);
         let has_slot = match &mut self.connection {
-            Some(connection) => connection.beside(slot).await,
+            Some(connection) => connection.drive_while(slot).await,
             None => slot.await,
         };
         if !has_slot {
             return Err(NoAnswer::NoThrottleSlot);
         }
-        self.attempt = self.attempt.put_off(began.elapsed());
+        self.attempt = self.attempt.postponed(began.elapsed());
         // A connection that closed in the meantime is opened again. The request is then late, but it is sent.
         Ok(self.connect().await?)
     }
@@ -280,9 +284,11 @@ impl Worker {
         // A timeout set by the webhook limits above all the wait for the response.
         let limit = match message.target.timeout {
             Some(_) => self.attempt,
-            None => Limit::new(Stage::FirstByte, self.lane.shared.config.first_byte_timeout).within(self.attempt),
+            None => {
+                Limit::new(AttemptStage::FirstByte, self.lane.shared.config.first_byte_timeout).earlier_of(self.attempt)
+            }
         };
-        let answer = self.answer.limit(limit.deadline, connection.exchange(request)).await;
+        let answer = self.answer.run_until(limit.deadline, connection.send_request(request)).await;
         match answer.unwrap_or(Err(AttemptFailure::Timeout(limit))) {
             Ok(answer) => {
                 self.connection = Some(connection);
@@ -293,7 +299,7 @@ impl Worker {
                     self.lane.route.require_http1();
                 }
                 // The status line decides, even if nothing behind it can be read.
-                let status = connection.status_seen().and_then(|status| StatusCode::from_u16(status).ok());
+                let status = connection.received_status().and_then(|status| StatusCode::from_u16(status).ok());
                 let mut answer = Response::new(None);
                 *answer.status_mut() = status.ok_or(failure)?;
                 Ok(answer)
@@ -313,7 +319,7 @@ impl Worker {
             let room = keep.saturating_sub(begun.len());
             begun.extend_from_slice(&data[..data.len().min(room)]);
         });
-        if self.answer.limit(Instant::now() + REST_TIMEOUT, connection.beside(reading)).await == Some(true) {
+        if self.answer.run_until(Instant::now() + REST_TIMEOUT, connection.drive_while(reading)).await == Some(true) {
             self.connection = Some(connection);
         }
         begun

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What the breaker does with calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum BreakerPhase {
     /// Calls pass.
     Closed,
     /// Calls are turned away until the next probe, which is due after this time.
@@ -18,13 +18,13 @@ pub enum Phase {
 }
 
 /// Wait before the first probe. Each failed probe doubles it.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+const INITIAL_PROBE_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub(in crate::deliver) struct Breaker {
     /// Failures in a row that open the breaker. At 0 failures never open it.
     threshold: u32,
-    longest_wait: Duration,
+    max_probe_wait: Duration,
     failures: u32,
     state: BreakerState,
 }
@@ -46,15 +46,15 @@ enum BreakerState {
 
 impl Breaker {
     pub fn new(threshold: u32, longest_wait: Duration) -> Self {
-        Self { threshold, longest_wait, failures: 0, state: BreakerState::Closed }
+        Self { threshold, max_probe_wait: longest_wait, failures: 0, state: BreakerState::Closed }
     }
 
     /// Returns whether a call may be sent now. If the breaker is open and the wait is over, that call is the probe.
-    pub fn admits(&mut self, now: Duration) -> bool {
+    pub fn try_admit(&mut self, now: Duration) -> bool {
         match self.state {
             BreakerState::Closed => true,
             BreakerState::Open { until, wait } | BreakerState::Probing { until, wait } if now >= until => {
-                self.state = BreakerState::Probing { until: now + wait.max(FIRST_WAIT), wait };
+                self.state = BreakerState::Probing { until: now + wait.max(INITIAL_PROBE_WAIT), wait };
                 true
             }
             BreakerState::Open { .. } | BreakerState::Probing { .. } => false,
@@ -62,7 +62,7 @@ impl Breaker {
     }
 
     /// Returns whether a probe is due now.
-    pub fn wants_probe(&self, now: Duration) -> bool {
+    pub fn is_probe_due(&self, now: Duration) -> bool {
         match self.state {
             BreakerState::Closed => false,
             BreakerState::Open { until, .. } | BreakerState::Probing { until, .. } => now >= until,
@@ -70,11 +70,11 @@ impl Breaker {
     }
 
     /// Returns what the breaker does with calls now.
-    pub fn phase(&self, now: Duration) -> Phase {
+    pub fn phase(&self, now: Duration) -> BreakerPhase {
         match self.state {
-            BreakerState::Closed => Phase::Closed,
-            BreakerState::Open { until, .. } if now < until => Phase::Open(until - now),
-            BreakerState::Open { .. } | BreakerState::Probing { .. } => Phase::Probing,
+            BreakerState::Closed => BreakerPhase::Closed,
+            BreakerState::Open { until, .. } if now < until => BreakerPhase::Open(until - now),
+            BreakerState::Open { .. } | BreakerState::Probing { .. } => BreakerPhase::Probing,
         }
     }
 
@@ -92,21 +92,21 @@ impl Breaker {
     }
 
     /// Records that the endpoint works, and closes the breaker.
-    pub fn succeeded(&mut self) {
+    pub fn record_success(&mut self) {
         self.failures = 0;
         self.state = BreakerState::Closed;
     }
 
     /// Records a failure of the endpoint. Returns true if that opens the breaker.
-    pub fn failed(&mut self, now: Duration) -> bool {
+    pub fn record_failure(&mut self, now: Duration) -> bool {
         self.failures = self.failures.saturating_add(1);
         match self.state {
             BreakerState::Closed if self.threshold > 0 && self.failures >= self.threshold => {
-                self.state = BreakerState::Open { until: now + FIRST_WAIT, wait: FIRST_WAIT };
+                self.state = BreakerState::Open { until: now + INITIAL_PROBE_WAIT, wait: INITIAL_PROBE_WAIT };
                 true
             }
             BreakerState::Probing { wait, .. } => {
-                let wait = (wait * 2).clamp(FIRST_WAIT, self.longest_wait.max(FIRST_WAIT));
+                let wait = (wait * 2).clamp(INITIAL_PROBE_WAIT, self.max_probe_wait.max(INITIAL_PROBE_WAIT));
                 self.state = BreakerState::Open { until: now + wait, wait };
                 false
             }
@@ -117,10 +117,10 @@ impl Breaker {
 
     /// Records that the endpoint wants no calls for a while. Returns true if that opens the breaker.
     pub fn pause(&mut self, now: Duration, pause: Duration) -> bool {
-        let asked = now + pause.min(self.longest_wait);
+        let asked = now + pause.min(self.max_probe_wait);
         match self.state {
             BreakerState::Closed => {
-                self.state = BreakerState::Open { until: asked, wait: FIRST_WAIT };
+                self.state = BreakerState::Open { until: asked, wait: INITIAL_PROBE_WAIT };
                 true
             }
             BreakerState::Open { until, wait } | BreakerState::Probing { until, wait } => {
@@ -145,7 +145,7 @@ mod tests {
 
     fn open() -> Breaker {
         let mut breaker = Breaker::new(3, LONGEST);
-        assert!(!breaker.failed(at(0)) && !breaker.failed(at(0)) && breaker.failed(at(0)));
+        assert!(!breaker.record_failure(at(0)) && !breaker.record_failure(at(0)) && breaker.record_failure(at(0)));
         breaker
     }
 
@@ -153,11 +153,11 @@ mod tests {
     fn opens_after_failures_in_a_row_alone() {
         let mut breaker = Breaker::new(3, LONGEST);
         for _ in 0..9 {
-            assert!(!breaker.failed(at(0)) && !breaker.failed(at(0)));
-            breaker.succeeded();
+            assert!(!breaker.record_failure(at(0)) && !breaker.record_failure(at(0)));
+            breaker.record_success();
         }
-        assert!(breaker.admits(at(0)));
-        assert!(!open().admits(at(0)));
+        assert!(breaker.try_admit(at(0)));
+        assert!(!open().try_admit(at(0)));
     }
 
     #[test]
@@ -165,54 +165,54 @@ mod tests {
         let mut breaker = open();
         let mut now = at(0);
         for wait in [1, 2, 4, 8, 16, 30, 30] {
-            assert!(!breaker.admits(now + at(wait) - Duration::from_millis(1)), "{wait}");
+            assert!(!breaker.try_admit(now + at(wait) - Duration::from_millis(1)), "{wait}");
             now += at(wait);
-            assert!(breaker.admits(now), "{wait}");
-            assert!(!breaker.admits(now), "a second probe during the first");
-            assert!(!breaker.failed(now));
+            assert!(breaker.try_admit(now), "{wait}");
+            assert!(!breaker.try_admit(now), "a second probe during the first");
+            assert!(!breaker.record_failure(now));
         }
-        assert!(breaker.admits(now + at(30)));
-        breaker.succeeded();
-        assert!(breaker.admits(now) && breaker.admits(now) && !breaker.is_open());
+        assert!(breaker.try_admit(now + at(30)));
+        breaker.record_success();
+        assert!(breaker.try_admit(now) && breaker.try_admit(now) && !breaker.is_open());
     }
 
     #[test]
     fn a_probe_that_is_never_heard_of_does_not_keep_it_open() {
         let mut breaker = open();
-        assert!(breaker.admits(at(1)));
-        assert!(!breaker.admits(at(1)));
-        assert!(breaker.admits(at(2)));
+        assert!(breaker.try_admit(at(1)));
+        assert!(!breaker.try_admit(at(1)));
+        assert!(breaker.try_admit(at(2)));
     }
 
     #[test]
     fn a_probe_can_be_asked_for_at_any_time() {
         let mut breaker = Breaker::new(0, LONGEST);
         breaker.probe_now(at(0));
-        assert_eq!(breaker.phase(at(0)), Phase::Closed);
+        assert_eq!(breaker.phase(at(0)), BreakerPhase::Closed);
         breaker.pause(at(0), at(20));
-        assert_eq!(breaker.phase(at(5)), Phase::Open(at(15)));
+        assert_eq!(breaker.phase(at(5)), BreakerPhase::Open(at(15)));
         breaker.probe_now(at(5));
-        assert_eq!(breaker.phase(at(5)), Phase::Probing);
-        assert!(breaker.admits(at(5)) && !breaker.admits(at(5)));
+        assert_eq!(breaker.phase(at(5)), BreakerPhase::Probing);
+        assert!(breaker.try_admit(at(5)) && !breaker.try_admit(at(5)));
         breaker.probe_now(at(5));
-        assert!(breaker.admits(at(5)), "the probe that is under way may hang");
-        assert!(!breaker.admits(at(5)), "one for each order");
+        assert!(breaker.try_admit(at(5)), "the probe that is under way may hang");
+        assert!(!breaker.try_admit(at(5)), "one for each order");
     }
 
     #[test]
     fn a_pause_is_what_was_asked_for_up_to_the_longest_wait() {
         let mut breaker = Breaker::new(0, LONGEST);
         assert!(breaker.pause(at(0), at(7)));
-        assert!(!breaker.admits(at(6)) && breaker.admits(at(7)));
+        assert!(!breaker.try_admit(at(6)) && breaker.try_admit(at(7)));
         assert!(!breaker.pause(at(7), at(9999)));
-        assert!(!breaker.admits(at(36)) && breaker.admits(at(37)));
+        assert!(!breaker.try_admit(at(36)) && breaker.try_admit(at(37)));
     }
 
     #[test]
     fn a_threshold_of_none_never_opens() {
         let mut breaker = Breaker::new(0, LONGEST);
-        assert!((0..1000).all(|_| !breaker.failed(at(0))));
-        assert!(breaker.admits(at(0)));
+        assert!((0..1000).all(|_| !breaker.record_failure(at(0))));
+        assert!(breaker.try_admit(at(0)));
     }
 
     proptest! {
@@ -224,13 +224,13 @@ mod tests {
             for (what, seconds) in steps {
                 now += at(seconds);
                 match what {
-                    0 => breaker.succeeded(),
-                    1 => drop(breaker.failed(now)),
+                    0 => breaker.record_success(),
+                    1 => drop(breaker.record_failure(now)),
                     2 => drop(breaker.pause(now, at(seconds * 10))),
-                    _ => drop(breaker.admits(now)),
+                    _ => drop(breaker.try_admit(now)),
                 }
             }
-            prop_assert!(breaker.admits(now + LONGEST));
+            prop_assert!(breaker.try_admit(now + LONGEST));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::deliver::transport::failure::{AttemptFailure, Limit, Stage};
+use crate::deliver::transport::failure::{AttemptFailure, AttemptStage, Limit};
 
 /// What follows from an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(in crate::deliver) enum Verdict {
 
 /// How an attempt ended: the closed set of classes in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::deliver) enum Class {
+pub(in crate::deliver) enum AttemptClass {
     Status2xx,
     Status3xx,
     Status4xx,
@@ -40,111 +40,120 @@ pub(in crate::deliver) enum Class {
     Protocol,
 }
 
-impl Class {
-    pub const ALL: [Class; 18] = [
-        Class::Status2xx,
-        Class::Status3xx,
-        Class::Status4xx,
-        Class::Status5xx,
-        Class::StatusOther,
-        Class::TooManyRequests,
-        Class::Gone,
-        Class::ConnectTimeout,
-        Class::Timeout,
-        Class::Resolve,
-        Class::Connect,
-        Class::Tls,
-        Class::RefusedAddress,
-        Class::HttpRefused,
-        Class::Token,
-        Class::Proxy,
-        Class::Broken,
-        Class::Protocol,
+impl AttemptClass {
+    pub const ALL: [AttemptClass; 18] = [
+        AttemptClass::Status2xx,
+        AttemptClass::Status3xx,
+        AttemptClass::Status4xx,
+        AttemptClass::Status5xx,
+        AttemptClass::StatusOther,
+        AttemptClass::TooManyRequests,
+        AttemptClass::Gone,
+        AttemptClass::ConnectTimeout,
+        AttemptClass::Timeout,
+        AttemptClass::Resolve,
+        AttemptClass::Connect,
+        AttemptClass::Tls,
+        AttemptClass::RefusedAddress,
+        AttemptClass::HttpRefused,
+        AttemptClass::Token,
+        AttemptClass::Proxy,
+        AttemptClass::Broken,
+        AttemptClass::Protocol,
     ];
 
     pub fn as_str(self) -> &'static str {
         match self {
-            Class::Status2xx => "status_2xx",
-            Class::Status3xx => "status_3xx",
-            Class::Status4xx => "status_4xx",
-            Class::Status5xx => "status_5xx",
-            Class::StatusOther => "status_other",
-            Class::TooManyRequests => "too_many_requests",
-            Class::Gone => "gone",
-            Class::ConnectTimeout => "connect_timeout",
-            Class::Timeout => "timeout",
-            Class::Resolve => "resolve",
-            Class::Connect => "connect",
-            Class::Tls => "tls",
-            Class::RefusedAddress => "refused_address",
-            Class::HttpRefused => "http_refused",
-            Class::Token => "token",
-            Class::Proxy => "proxy",
-            Class::Broken => "broken",
-            Class::Protocol => "protocol",
+            AttemptClass::Status2xx => "status_2xx",
+            AttemptClass::Status3xx => "status_3xx",
+            AttemptClass::Status4xx => "status_4xx",
+            AttemptClass::Status5xx => "status_5xx",
+            AttemptClass::StatusOther => "status_other",
+            AttemptClass::TooManyRequests => "too_many_requests",
+            AttemptClass::Gone => "gone",
+            AttemptClass::ConnectTimeout => "connect_timeout",
+            AttemptClass::Timeout => "timeout",
+            AttemptClass::Resolve => "resolve",
+            AttemptClass::Connect => "connect",
+            AttemptClass::Tls => "tls",
+            AttemptClass::RefusedAddress => "refused_address",
+            AttemptClass::HttpRefused => "http_refused",
+            AttemptClass::Token => "token",
+            AttemptClass::Proxy => "proxy",
+            AttemptClass::Broken => "broken",
+            AttemptClass::Protocol => "protocol",
         }
     }
 
     /// Returns whether the class shows that the endpoint does not work, rather than that it refuses the message.
-    pub fn is_trouble(self) -> bool {
-        !matches!(self, Class::Status2xx | Class::Status3xx | Class::Status4xx | Class::Gone)
+    pub fn is_endpoint_failure(self) -> bool {
+        !matches!(
+            self,
+            AttemptClass::Status2xx | AttemptClass::Status3xx | AttemptClass::Status4xx | AttemptClass::Gone
+        )
     }
 
     /// Returns whether fewer concurrent calls may help.
     pub fn is_overload(self) -> bool {
-        matches!(self, Class::Status5xx | Class::TooManyRequests | Class::ConnectTimeout | Class::Timeout)
+        matches!(
+            self,
+            AttemptClass::Status5xx
+                | AttemptClass::TooManyRequests
+                | AttemptClass::ConnectTimeout
+                | AttemptClass::Timeout
+        )
     }
 }
 
 /// Classifies the status of a response. `retry_after` is the wait of its Retry-After header, if it has one.
-pub(in crate::deliver) fn status(status: u16, retry_after: Option<Duration>) -> (Class, Verdict) {
+pub(in crate::deliver) fn status(status: u16, retry_after: Option<Duration>) -> (AttemptClass, Verdict) {
     let retry = Verdict::Retry { asked_wait: None };
     let retry_as_asked = Verdict::Retry { asked_wait: retry_after };
     match status {
-        200..=299 => (Class::Status2xx, Verdict::Delivered),
+        200..=299 => (AttemptClass::Status2xx, Verdict::Delivered),
         // Redirects are never followed: the target was not checked when the webhook was written, and a redirected POST
         // may become a GET. The cause may be a temporary problem of a load balancer.
-        300..=399 => (Class::Status3xx, retry),
+        300..=399 => (AttemptClass::Status3xx, retry),
         // Standard Webhooks: the receiver wants no more messages.
-        410 => (Class::Gone, Verdict::Stop),
+        410 => (AttemptClass::Gone, Verdict::Stop),
         // The endpoint gets more requests than it accepts, and says for how long (RFC 6585).
-        429 => (Class::TooManyRequests, retry_as_asked),
+        429 => (AttemptClass::TooManyRequests, retry_as_asked),
         // Timeouts and "too early" (408, 425) are temporary. The others (a wrong path, a failing signature check, a
         // proxy's refusal) are fixed by people while the schedule runs.
-        400..=499 => (Class::Status4xx, retry),
+        400..=499 => (AttemptClass::Status4xx, retry),
         // Overloaded or in maintenance, possibly with the time when that ends (RFC 9110, 15.6.4).
-        503 => (Class::Status5xx, retry_as_asked),
+        503 => (AttemptClass::Status5xx, retry_as_asked),
         // An error of the receiver.
-        500..=599 => (Class::Status5xx, retry),
+        500..=599 => (AttemptClass::Status5xx, retry),
         // Not a final status of HTTP. The server that sent it may be replaced by the endpoint's real server.
-        _ => (Class::StatusOther, retry),
+        _ => (AttemptClass::StatusOther, retry),
     }
 }
 
 /// Classifies an attempt without a response. All failures are retried: networks, names, certificates and even the
 /// addresses behind a name change.
-pub(in crate::deliver) fn failure(failure: &AttemptFailure) -> (Class, Verdict) {
+pub(in crate::deliver) fn failure(failure: &AttemptFailure) -> (AttemptClass, Verdict) {
     let class = match failure {
-        AttemptFailure::HttpRefused => Class::HttpRefused,
-        AttemptFailure::Resolve(_) => Class::Resolve,
-        AttemptFailure::RefusedAddress(_) => Class::RefusedAddress,
-        AttemptFailure::Tls(_) => Class::Tls,
+        AttemptFailure::HttpRefused => AttemptClass::HttpRefused,
+        AttemptFailure::Resolve(_) => AttemptClass::Resolve,
+        AttemptFailure::RefusedAddress(_) => AttemptClass::RefusedAddress,
+        AttemptFailure::Tls(_) => AttemptClass::Tls,
         // An address that does not accept a connection in time may be overloaded. One that refuses it is not.
-        AttemptFailure::NoAnswer(_) => Class::ConnectTimeout,
-        AttemptFailure::Connect(reason) if reason.kind() == io::ErrorKind::TimedOut => Class::ConnectTimeout,
-        AttemptFailure::Connect(_) => Class::Connect,
-        AttemptFailure::Timeout(Limit { stage: Stage::Connect, .. }) => Class::ConnectTimeout,
+        AttemptFailure::NoAnswer(_) => AttemptClass::ConnectTimeout,
+        AttemptFailure::Connect(reason) if reason.kind() == io::ErrorKind::TimedOut => AttemptClass::ConnectTimeout,
+        AttemptFailure::Connect(_) => AttemptClass::Connect,
+        AttemptFailure::Timeout(Limit { stage: AttemptStage::Connect, .. }) => AttemptClass::ConnectTimeout,
         // After a timeout or a broken connection the receiver may have processed the message. It recognizes a second
         // one by its id.
-        AttemptFailure::Timeout(_) => Class::Timeout,
+        AttemptFailure::Timeout(_) => AttemptClass::Timeout,
         // The endpoint got no request. A problem of its authorization server passes, or people fix the credentials.
-        AttemptFailure::NoToken(_) => Class::Token,
-        AttemptFailure::Proxy { .. } => Class::Proxy,
+        AttemptFailure::NoToken(_) => AttemptClass::Token,
+        AttemptFailure::Proxy { .. } => AttemptClass::Proxy,
         AttemptFailure::Broken(_)
         | AttemptFailure::Unprocessed(_)
         | AttemptFailure::Reset(_)
-        | AttemptFailure::Http1Required => Class::Broken,
-        AttemptFailure::Protocol(_) => Class::Protocol,
+        | AttemptFailure::Http1Required => AttemptClass::Broken,
+        AttemptFailure::Protocol(_) => AttemptClass::Protocol,
     };
     (class, Verdict::Retry { asked_wait: None })
 }
@@ -162,15 +171,15 @@ mod tests {
             let delivered = verdict == Verdict::Delivered;
             assert_eq!(delivered, (200..300).contains(&code), "{code}");
             assert_eq!(verdict == Verdict::Stop, code == 410, "{code}");
-            assert_eq!(class == Class::Status2xx, delivered, "{code}");
+            assert_eq!(class == AttemptClass::Status2xx, delivered, "{code}");
         }
     }
 
     #[test]
     fn each_class_has_its_own_word_and_its_own_place() {
-        for (index, class) in Class::ALL.into_iter().enumerate() {
+        for (index, class) in AttemptClass::ALL.into_iter().enumerate() {
             assert_eq!(class as usize, index);
-            assert_eq!(Class::ALL.iter().filter(|other| other.as_str() == class.as_str()).count(), 1);
+            assert_eq!(AttemptClass::ALL.iter().filter(|other| other.as_str() == class.as_str()).count(), 1);
         }
     }
 

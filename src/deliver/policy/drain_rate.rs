@@ -10,37 +10,37 @@ use std::time::Duration;
 use crate::deliver::clock::ClockReading;
 
 /// Min time of a measurement before a lane counts as slow.
-const WINDOW: Duration = Duration::from_millis(100);
+const MEASUREMENT_WINDOW: Duration = Duration::from_millis(100);
 
 /// A lane that would be empty within this time is not slow.
-const QUICK: Duration = Duration::from_millis(250);
+const QUICK_DRAIN: Duration = Duration::from_millis(250);
 
 /// Min share of idle time in a process that waits for an endpoint.
-const IDLE: f64 = 0.4;
+const MIN_IDLE_SHARE: f64 = 0.4;
 
 /// How long a lane counts as slow before it is measured again. The time grows if the lane is slow again soon after.
-const FIRST_TERM: Duration = Duration::from_secs(1);
-const LONGEST_TERM: Duration = Duration::from_secs(10);
+const MIN_SLOW_TERM: Duration = Duration::from_secs(1);
+const MAX_SLOW_TERM: Duration = Duration::from_secs(10);
 
 /// How fast calls leave a full lane.
 #[derive(Debug, Clone, Default)]
 pub(in crate::deliver) struct DrainRate {
     /// Start of the current measurement. None while the lane has room.
-    since: Option<ClockReading>,
-    left: u32,
-    term: Duration,
+    measured_since: Option<ClockReading>,
+    attempts_ended: u32,
+    slow_term: Duration,
     slow_until: Duration,
 }
 
 impl DrainRate {
     /// Counts an ended attempt of a call in the lane.
-    pub fn left(&mut self) {
-        self.left = self.left.saturating_add(1);
+    pub fn count_ended_attempt(&mut self) {
+        self.attempts_ended = self.attempts_ended.saturating_add(1);
     }
 
     /// The lane has room again.
-    pub fn roomy(&mut self) {
-        self.since = None;
+    pub fn reset(&mut self) {
+        self.measured_since = None;
     }
 
     /// Returns whether the lane, which is full with `calls` calls, makes others wait because of its endpoint. If calls
@@ -49,25 +49,26 @@ impl DrainRate {
         if now.running < self.slow_until {
             return true;
         }
-        let Some(since) = self.since else {
-            (self.since, self.left) = (Some(now), 0);
+        let Some(since) = self.measured_since else {
+            (self.measured_since, self.attempts_ended) = (Some(now), 0);
             return false;
         };
         let measured = now.running.saturating_sub(since.running);
-        if measured < WINDOW {
+        if measured < MEASUREMENT_WINDOW {
             return false;
         }
         let idle = now.idle_since(since);
-        let left = std::mem::take(&mut self.left);
-        self.since = Some(now);
-        let leaves = f64::from(left) / measured.as_secs_f64() * QUICK.as_secs_f64();
+        let left = std::mem::take(&mut self.attempts_ended);
+        self.measured_since = Some(now);
+        let leaves = f64::from(left) / measured.as_secs_f64() * QUICK_DRAIN.as_secs_f64();
         // A lane that no call leaves hangs, however busy the process is.
-        if left > 0 && (idle < IDLE || !is_behind && leaves >= calls as f64) {
+        if left > 0 && (idle < MIN_IDLE_SHARE || !is_behind && leaves >= calls as f64) {
             return false;
         }
-        let is_again = now.running < self.slow_until + LONGEST_TERM;
-        self.term = if is_again { (self.term * 2).clamp(FIRST_TERM, LONGEST_TERM) } else { FIRST_TERM };
-        self.slow_until = now.running + self.term;
+        let is_again = now.running < self.slow_until + MAX_SLOW_TERM;
+        self.slow_term =
+            if is_again { (self.slow_term * 2).clamp(MIN_SLOW_TERM, MAX_SLOW_TERM) } else { MIN_SLOW_TERM };
+        self.slow_until = now.running + self.slow_term;
         true
     }
 }
@@ -93,9 +94,9 @@ mod tests {
     fn one_that_would_be_empty_soon_is_not_slow() {
         let mut pace = DrainRate::default();
         assert!(!pace.is_slow(1000, false, at(20_000, 0)));
-        (0..400).for_each(|_| pace.left());
+        (0..400).for_each(|_| pace.count_ended_attempt());
         assert!(!pace.is_slow(1000, false, at(20_100, 100)));
-        (0..399).for_each(|_| pace.left());
+        (0..399).for_each(|_| pace.count_ended_attempt());
         assert!(pace.is_slow(1000, false, at(20_200, 200)));
     }
 
@@ -103,9 +104,9 @@ mod tests {
     fn who_has_no_time_for_calls_does_not_take_it_for_the_endpoints_fault() {
         let mut pace = DrainRate::default();
         assert!(!pace.is_slow(1000, false, at(20_000, 0)));
-        pace.left();
+        pace.count_ended_attempt();
         assert!(!pace.is_slow(1000, false, at(20_100, 39)));
-        pace.left();
+        pace.count_ended_attempt();
         assert!(pace.is_slow(1000, false, at(20_200, 80)), "each window is measured separately");
     }
 
@@ -114,7 +115,7 @@ mod tests {
         for (is_behind, idle, is_slow) in [(false, 100, false), (true, 100, true), (true, 30, false)] {
             let mut pace = DrainRate::default();
             assert!(!pace.is_slow(1000, is_behind, at(20_000, 0)));
-            (0..900).for_each(|_| pace.left());
+            (0..900).for_each(|_| pace.count_ended_attempt());
             assert_eq!(pace.is_slow(1000, is_behind, at(20_100, idle)), is_slow, "{is_behind}, {idle}");
         }
     }
@@ -130,7 +131,7 @@ mod tests {
             // No caller waits for the lane then, and the process is busy.
             let found = now;
             while pace.is_slow(1000, false, at(now, idle)) {
-                pace.left();
+                pace.count_ended_attempt();
                 now += 100;
             }
             terms.push((now - found) / 1000);
@@ -142,7 +143,7 @@ mod tests {
     fn room_ends_what_was_measured() {
         let mut pace = DrainRate::default();
         assert!(!pace.is_slow(1000, false, at(20_000, 0)));
-        pace.roomy();
+        pace.reset();
         assert!(!pace.is_slow(1000, false, at(30_000, 10_000)));
     }
 }

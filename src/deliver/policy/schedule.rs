@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The waits between a call's attempts.
 #[derive(Debug, Clone)]
 pub(in crate::deliver) struct Schedule {
-    waits: Vec<Duration>,
+    delays: Vec<Duration>,
     retry_after_limit: Duration,
     /// Shorter waits are spent in memory.
     shortest_tier: Duration,
@@ -23,17 +23,17 @@ pub(in crate::deliver) enum NextAttempt {
 }
 
 /// Max part by which a wait is extended, so that calls that failed together are not retried together.
-const JITTER: f64 = 0.2;
+const MAX_JITTER: f64 = 0.2;
 
 /// Min lifetime of a call whose endpoint fails, even if its schedule ends sooner. A breaker that opens for a moment
 /// costs no message its attempts.
-const SHORTEST_LIFE: Duration = Duration::from_secs(60);
+const MIN_LIFETIME: Duration = Duration::from_secs(60);
 
 impl Schedule {
     /// `tiers` are the delays of the retry topics, the shortest first.
     pub fn new(waits: Vec<Duration>, retry_after_limit: Duration, tiers: &[Duration]) -> Self {
         let shortest_tier = tiers.first().copied().unwrap_or(Duration::MAX);
-        Self { waits, retry_after_limit, shortest_tier }
+        Self { delays: waits, retry_after_limit, shortest_tier }
     }
 
     /// Returns what follows after `attempts` failed attempts. `asked` is the endpoint's Retry-After: the wait is not
@@ -41,28 +41,29 @@ impl Schedule {
     ///
     /// `own` are the webhook's waits, if it has any.
     pub fn next(&self, own: Option<&[Duration]>, attempts: u32, asked: Option<Duration>, random: u32) -> NextAttempt {
-        let Some(wait) = (attempts as usize).checked_sub(1).and_then(|retries| own.unwrap_or(&self.waits).get(retries))
+        let Some(wait) =
+            (attempts as usize).checked_sub(1).and_then(|retries| own.unwrap_or(&self.delays).get(retries))
         else {
             return NextAttempt::Never;
         };
         let asked = asked.map_or(Duration::ZERO, |asked| asked.min(self.retry_after_limit));
-        let wait = later((*wait).max(asked), random);
+        let wait = with_jitter((*wait).max(asked), random);
         if wait < self.shortest_tier { NextAttempt::InMemory(wait) } else { NextAttempt::InTopic(wait) }
     }
 
     /// Max lifetime of a call whose endpoint fails all the time.
     pub fn lifetime(&self, own: Option<&[Duration]>) -> Duration {
-        let sum = own.unwrap_or(&self.waits).iter().fold(Duration::ZERO, |sum, wait| sum.saturating_add(*wait));
-        stretch(sum, 1.0 + JITTER).max(SHORTEST_LIFE)
+        let sum = own.unwrap_or(&self.delays).iter().fold(Duration::ZERO, |sum, wait| sum.saturating_add(*wait));
+        scale(sum, 1.0 + MAX_JITTER).max(MIN_LIFETIME)
     }
 }
 
 /// The wait with its jitter.
-fn later(wait: Duration, random: u32) -> Duration {
-    stretch(wait, 1.0 + JITTER * f64::from(random) / f64::from(u32::MAX))
+fn with_jitter(wait: Duration, random: u32) -> Duration {
+    scale(wait, 1.0 + MAX_JITTER * f64::from(random) / f64::from(u32::MAX))
 }
 
-fn stretch(wait: Duration, factor: f64) -> Duration {
+fn scale(wait: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(wait.as_secs_f64() * factor).unwrap_or(wait)
 }
 
@@ -119,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_lifetime_covers_the_schedule_with_its_jitter() {
-        assert_eq!(schedule().lifetime(None), SHORTEST_LIFE);
+        assert_eq!(schedule().lifetime(None), MIN_LIFETIME);
         assert_eq!(schedule().lifetime(Some(&[Duration::from_secs(100); 2])), Duration::from_secs(240));
         assert!(schedule().lifetime(Some(&[Duration::MAX; 2])) > Duration::from_secs(1 << 40));
     }

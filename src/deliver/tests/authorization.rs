@@ -15,7 +15,7 @@ use crate::rules::{Authorization, Target};
 fn authorized(url: &str, authentication: Value) -> Arc<Target> {
     let mut target = Arc::into_inner(target(url)).unwrap();
     let authentication = serde_json::from_value(authentication).unwrap();
-    target.authorization = Some(Authorization::of(&authentication, None).unwrap());
+    target.authorization = Some(Authorization::compile(&authentication, None).unwrap());
     Arc::new(target)
 }
 
@@ -173,7 +173,7 @@ async fn calls_that_waited_together_for_a_token_still_go_out_one_after_the_other
     let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut tokens = Receiver::start(|_| Reply::HeldText(200, GOOD)).await;
     let mut heard = Heard::new(patient());
-    let _shares = (0..4).map(|partition| heard.lanes.own(partition)).collect::<Vec<_>>();
+    let _shares = (0..4).map(|partition| heard.lanes.lease_slots(partition)).collect::<Vec<_>>();
     heard.offer_all(&throttled(with_tokens_of(&receiver.url("/"), &tokens)), 0..CALLS).await;
     tokens.heard().await;
     // By then all of them have had their slot, and wait for the token.
@@ -193,7 +193,7 @@ async fn calls_that_wait_for_a_token_when_their_share_is_lost_go_to_wait_elsewhe
     let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut tokens = Receiver::start(|_| Reply::HeldText(200, GOOD)).await;
     let mut heard = Heard::new(patient());
-    let shares = (0..4).map(|partition| heard.lanes.own(partition)).collect::<Vec<_>>();
+    let shares = (0..4).map(|partition| heard.lanes.lease_slots(partition)).collect::<Vec<_>>();
     heard.offer_all(&throttled(with_tokens_of(&receiver.url("/"), &tokens)), 0..3).await;
     tokens.heard().await;
     // By then all of them have had their slot, and wait for the token.

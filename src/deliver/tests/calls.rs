@@ -8,15 +8,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::super::{Call, CallSink, Cause, Config, EndpointEvent, Lanes, Outcome, WaitingTopics, WriteCount};
+use super::super::{Call, CallSink, Config, EndpointEvent, FailureCause, Lanes, Outcome, WaitingTopics, WriteCount};
 use super::receiver;
 use crate::decode::{EventDate, Sequence};
 use crate::definition::{Endpoint, MessageOrder, Secret};
-use crate::id::{CallId, Line, MessageId, Place};
+use crate::id::{CallId, Line, MessageId, RecordPosition};
 use crate::message_log::{CallStatus, LogEntry};
 use crate::receipt::{Budget, Receipt, ReceiptTracker};
 use crate::render::Message;
-use crate::rules::{Live, Target};
+use crate::rules::{EventState, Target};
 use crate::time::since_1970;
 
 /// Counts what happens to receipts.
@@ -83,7 +83,7 @@ pub fn target(url: &str) -> Arc<Target> {
         authorization: None,
         order: MessageOrder::None,
         endpoints: [Arc::new(Endpoint::parse(url).unwrap())].into(),
-        gone: false.into(),
+        is_gone: false.into(),
     })
 }
 
@@ -91,25 +91,25 @@ pub fn target(url: &str) -> Arc<Target> {
 pub fn call(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
     let message = Message {
         id: MessageId(uuid::Uuid::from_u128(n.into())),
-        call: CallId(uuid::Uuid::from_u128(u128::from(n) << 64)),
+        call_id: CallId(uuid::Uuid::from_u128(u128::from(n) << 64)),
         event: "def456".parse().unwrap(),
         target: target.clone(),
-        live: Live::default(),
+        event_state: EventState::default(),
         endpoint: 0,
-        event_date: EventDate { at: "2026-01-02T03:04:05.678Z".parse().unwrap(), digits: 3 },
+        event_date: EventDate { at: "2026-01-02T03:04:05.678Z".parse().unwrap(), fraction_digits: 3 },
         sequence: Sequence::Offset { partition: 3, offset: n.into() },
         body: Bytes::from(format!("{{\"n\":{n}}}")),
     };
     Call {
         message,
-        place: Place { topic: "changes".into(), partition: 3, offset: n.into() },
+        source_position: RecordPosition { topic: "changes".into(), partition: 3, offset: n.into() },
         appended_ms: 1_767_323_045_900,
         receipt: Receipt::open(book.clone(), n.into(), Budget::new(1 << 20)),
         attempts: 0,
         deferrals: 0,
-        offered_ms: since_1970().as_millis() as i64,
-        step: WriteCount::FIRST,
-        row: None,
+        first_due_ms: since_1970().as_millis() as i64,
+        write_count: WriteCount::FIRST,
+        row_key: None,
         from_overflow: false,
     }
 }
@@ -151,8 +151,8 @@ struct Ears {
 pub const RESPONSE_BYTES: usize = 46;
 
 impl CallSink for Ears {
-    fn finished(&self, call: Call, outcome: Outcome) {
-        let Call { attempts, deferrals, receipt, place, .. } = call;
+    fn finish(&self, call: Call, outcome: Outcome) {
+        let Call { attempts, deferrals, receipt, source_position: place, .. } = call;
         if outcome == Outcome::Delivered {
             receipt.settle();
         }
@@ -160,19 +160,19 @@ impl CallSink for Ears {
             self.ends.send(End { n: place.offset, attempts, deferrals, outcome: Some(outcome), wait: Duration::ZERO });
     }
 
-    fn wait(&self, call: Call, wait: Duration, _: Option<&Cause>) {
-        let Call { attempts, deferrals, receipt, place, .. } = call;
+    fn write_retry(&self, call: Call, wait: Duration, _: Option<&FailureCause>) {
+        let Call { attempts, deferrals, receipt, source_position: place, .. } = call;
         receipt.settle();
         let _ = self.ends.send(End { n: place.offset, attempts, deferrals, outcome: None, wait });
     }
 
-    fn overflow(&self, call: Call, _: Line, wait: Duration, cause: Option<&Cause>) {
-        self.wait(call, wait, cause);
+    fn write_overflow(&self, call: Call, _: Line, wait: Duration, cause: Option<&FailureCause>) {
+        self.write_retry(call, wait, cause);
     }
 
-    fn tell(&self, _: &Call, _: &str, _: &EndpointEvent<'_>) {}
+    fn report_endpoint_event(&self, _: &Call, _: &str, _: &EndpointEvent<'_>) {}
 
-    fn logs(&self, _: CallStatus, _: u32) -> Option<usize> {
+    fn logged_body_limit(&self, _: CallStatus, _: u32) -> Option<usize> {
         Some(RESPONSE_BYTES)
     }
 

@@ -58,7 +58,7 @@ async fn secrets_that_a_receiver_sends_back_are_hidden_also_where_the_text_is_cu
     let own: &mut Target = Arc::get_mut(&mut target).unwrap();
     own.headers = [("x-key".parse().unwrap(), "kkk-0123456789".parse().unwrap())].into();
     let bearer = Authentication::Bearer { token: HiddenText("0123456789".to_owned()) };
-    own.authorization = Some(Authorization::of(&bearer, None).unwrap());
+    own.authorization = Some(Authorization::compile(&bearer, None).unwrap());
     heard.offer(&target, 1).await;
     let entry = heard.entry().await;
     assert_eq!(response(&entry), Some("{\"secret\":\"whsec_…\",\"key\":\"…\",\"auth\":\"…\""));
@@ -79,7 +79,7 @@ async fn a_call_that_ends_without_an_attempt_is_told_too() {
     let receiver = Receiver::start(|_| Reply::Status(204)).await;
     let mut heard = Heard::new(config());
     let call = call(&target(&receiver.url("/")), 1, &heard.book);
-    call.message.live.end();
+    call.message.event_state.mark_ended();
     heard.lanes.send(call).await;
     let entry = tokio::time::timeout(Duration::from_secs(20), heard.entry()).await.unwrap();
     assert_eq!((entry.status, entry.attempts, entry.attempt), (CallStatus::Cancelled, 0, None));

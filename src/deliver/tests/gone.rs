@@ -14,26 +14,26 @@ use super::receiver::{Receiver, Reply};
 use super::tls::{Authority, with_tls};
 use crate::definition::Endpoint;
 use crate::deliver::transport::connection::Connection;
-use crate::deliver::transport::dial::{Dialer, Offer};
+use crate::deliver::transport::dial::{AlpnOffer, Dialer};
 use crate::deliver::transport::resolve::Resolver;
-use crate::deliver::transport::route::in_origin_form;
+use crate::deliver::transport::route::to_origin_form;
 
 async fn dialled(endpoint: &Endpoint) -> Connection {
     let dialer = Dialer::new(&config(), Resolver::system()).unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
-    dialer.dial(endpoint, &dialer.connector(endpoint), Offer::Both, deadline).await.unwrap()
+    dialer.dial(endpoint, &dialer.connector(endpoint), AlpnOffer::Both, deadline).await.unwrap()
 }
 
 /// Returns why a request fails on a connection that was not polled for a while.
 async fn late_failure(endpoint: &Endpoint, connection: &mut Connection) -> String {
     sleep(Duration::from_millis(300)).await;
-    connection.exchange(request(endpoint, connection)).await.unwrap_err().to_string()
+    connection.send_request(request(endpoint, connection)).await.unwrap_err().to_string()
 }
 
 fn request(endpoint: &Endpoint, connection: &Connection) -> Request<Full<Bytes>> {
     let mut request = Request::post(&endpoint.uri).body(Full::new(Bytes::from("{}"))).unwrap();
     if let Connection::Http1(_) = connection {
-        in_origin_form(endpoint, &mut request);
+        to_origin_form(endpoint, &mut request);
     }
     request
 }
@@ -67,7 +67,7 @@ async fn they_say_that_the_endpoint_closed_it() {
         stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
     });
     let mut connection = dialled(endpoint).await;
-    connection.exchange(request(endpoint, &connection)).await.unwrap();
+    connection.send_request(request(endpoint, &connection)).await.unwrap();
     let failure = late_failure(endpoint, &mut connection).await;
     assert_eq!(failure, "the connection broke before a response came: the endpoint closed it");
 }

@@ -11,9 +11,9 @@ use super::super::Config;
 use super::calls::config;
 use super::receiver::{Receiver, Reply};
 use crate::definition::Endpoint;
-use crate::definition::guard::Guard;
+use crate::definition::guard::AddressGuard;
 use crate::deliver::policy::classify;
-use crate::deliver::transport::dial::{Dialer, Offer};
+use crate::deliver::transport::dial::{AlpnOffer, Dialer};
 use crate::deliver::transport::failure::AttemptFailure;
 use crate::deliver::transport::resolve::Resolver;
 
@@ -218,7 +218,7 @@ async fn dial(url: &str, config: &Config, resolver: Resolver) -> Result<(), Atte
     let endpoint = Endpoint::parse(url).unwrap();
     let dialer = Dialer::new(config, resolver).unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
-    dialer.dial(&endpoint, &dialer.connector(&endpoint), Offer::Both, deadline).await.map(drop)
+    dialer.dial(&endpoint, &dialer.connector(&endpoint), AlpnOffer::Both, deadline).await.map(drop)
 }
 
 async fn assert_refused(url: &str, refused: &Refused, resolver: Resolver) {
@@ -228,7 +228,7 @@ async fn assert_refused(url: &str, refused: &Refused, resolver: Resolver) {
         (_, Err(bad)) => panic!("{bad}"),
         (ByAddress(words) | ByTls(words), Ok(endpoint)) => {
             // A host that a resolver parses as an address is also refused when it is written, for the same reason.
-            match Guard::default().check_host(&endpoint.host) {
+            match AddressGuard::default().check_host(&endpoint.host) {
                 Err(refused) if matches!(*words, "a loopback address") => assert!(refused.kind().contains("loopback")),
                 Err(refused) => assert!(refused.to_string().contains(words) || words.contains("dns name"), "{url}"),
                 Ok(()) => assert!(NAMES.contains(&url), "{url}"),

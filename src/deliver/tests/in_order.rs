@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::super::{Call, Cause, Config, Outcome};
+use super::super::{Call, Config, FailureCause, Outcome};
 use super::calls::{CountingBook, Heard, call, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
 use crate::definition::MessageOrder;
-use crate::rules::{Live, Target};
+use crate::rules::{EventState, Target};
 
 /// A webhook in row order, in this version.
 fn ordered(url: &str, version: u32) -> Arc<Target> {
@@ -20,7 +20,7 @@ fn ordered(url: &str, version: u32) -> Arc<Target> {
 
 /// The call with number n. Its row is the last digit.
 fn about_a_row(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
-    Call { row: format!("{}", n % 10).parse().ok(), ..call(target, n, book) }
+    Call { row_key: format!("{}", n % 10).parse().ok(), ..call(target, n, book) }
 }
 
 impl Heard {
@@ -30,7 +30,7 @@ impl Heard {
         }
     }
 
-    async fn dead_lettered(&mut self) -> (i64, Cause) {
+    async fn dead_lettered(&mut self) -> (i64, FailureCause) {
         let end = self.end().await;
         match end.outcome {
             Some(Outcome::Exhausted { cause }) => (end.n, cause),
@@ -136,7 +136,7 @@ async fn the_calls_of_a_new_version_do_not_overtake_those_of_the_one_before() {
     heard.offer_in_order(&old, [10, 20]).await;
     heard.offer_in_order(&new, [30]).await;
     assert_eq!(receiver.numbers(1).await, [10]);
-    assert_eq!(heard.lanes.map.lane_count(), 1);
+    assert_eq!(heard.lanes.lane_map.lane_count(), 1);
     receiver.release(3);
     assert_eq!(receiver.numbers(2).await, [20, 30]);
     for _ in 0..3 {
@@ -193,12 +193,12 @@ async fn an_event_that_ends_cancels_its_calls_and_the_row_goes_on() {
     let mut heard = Heard::new(config());
     let target = ordered(&receiver.url("/"), 1);
     let ending = about_a_row(&target, 20, &heard.book);
-    let event = ending.message.live.clone();
+    let event = ending.message.event_state.clone();
     heard.offer_in_order(&target, [10]).await;
     heard.lanes.send(ending).await;
     heard.offer_in_order(&target, [30]).await;
     receiver.heard().await;
-    Live::end(&event);
+    EventState::mark_ended(&event);
     receiver.release(2);
     assert_eq!(heard.delivered().await, 1);
     let end = heard.end().await;
@@ -261,7 +261,7 @@ async fn its_throttling_has_the_slots_of_the_topic_of_row_order() {
     let mut heard = Heard::new(Config { queue_wait: Duration::from_millis(20), ..config() });
     let throttled = Arc::into_inner(ordered(&receiver.url("/"), 1)).unwrap();
     let throttled = Arc::new(Target { call_throttling: Some(10), ..throttled });
-    let shares = [0, 1, 2, 3].map(|partition| heard.lanes.own_in_order(partition));
+    let shares = [0, 1, 2, 3].map(|partition| heard.lanes.lease_row_order_slots(partition));
     heard.offer_in_order(&throttled, 0..CALLS).await;
     let mut arrived = Vec::new();
     for _ in 0..CALLS {
@@ -305,12 +305,12 @@ async fn a_head_that_waits_is_dropped_when_others_read_it_and_cancelled_when_its
     let mut heard = Heard::new(Config { retry: vec![Duration::from_secs(120)], ..config() });
     let target = ordered(&receiver.url("/"), 1);
     let ending = about_a_row(&target, 11, &heard.book);
-    let event = ending.message.live.clone();
+    let event = ending.message.event_state.clone();
     heard.lanes.send(ending).await;
     heard.offer_in_order(&target, [12, 22]).await;
     receiver.heard().await;
     receiver.heard().await;
-    Live::end(&event);
+    EventState::mark_ended(&event);
     let end = heard.end().await;
     assert_eq!((end.n, end.outcome), (11, Some(Outcome::Cancelled)));
     heard.book.revoked.store(true, Ordering::SeqCst);

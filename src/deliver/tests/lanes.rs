@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use super::super::lane::NextAction;
-use super::super::{Call, Cause, Config, Outcome};
+use super::super::{Call, Config, FailureCause, Outcome};
 use super::calls::{CountingBook, Heard, call, config, most_in_a_second, target};
 use super::receiver::{Receiver, Reply};
 use crate::deliver::failure_summary::FailureSummary;
@@ -93,7 +93,7 @@ async fn large_bodies_for_endpoints_that_hang_leave_memory_for_others() {
     }
     assert!(deferred >= 20, "{deferred}");
     assert!(heard.lanes.in_flight() >= 5, "half of the memory is for any lane: {}", heard.lanes.in_flight());
-    timeout(Duration::from_secs(1), budget.room()).await.expect("there is room for others");
+    timeout(Duration::from_secs(1), budget.wait_for_capacity()).await.expect("there is room for others");
 }
 
 #[tokio::test]
@@ -241,15 +241,15 @@ async fn a_call_whose_endpoint_fails_longer_than_its_schedule_is_exhausted_with_
     heard.offer(&target, 1).await;
     assert_eq!(heard.waits().await.n, 1, "it is young");
     let mut old = call(&target, 2, &heard.book);
-    old.offered_ms -= 61_000;
-    heard.lanes.resume(old).await;
+    old.first_due_ms -= 61_000;
+    heard.lanes.send_retried(old).await;
     assert_eq!(heard.waits().await.n, 2, "the endpoint has only just begun to fail");
     for (age, lasted, is_over) in [(61, 59, false), (59, 61, false), (61, 61, true)] {
         let mut call = call(&target, 3, &heard.book);
-        call.offered_ms -= age * 1000;
-        let cause = Cause { class: "status_5xx", status: Some(500), text: String::new() };
-        let trouble = FailureSummary { cause, lasted: Duration::from_secs(lasted) };
-        heard.lanes.shared.defer(call, OverflowReason::Failing(Some(trouble)));
+        call.first_due_ms -= age * 1000;
+        let cause = FailureCause { class: "status_5xx", status: Some(500), text: String::new() };
+        let trouble = FailureSummary { cause, duration: Duration::from_secs(lasted) };
+        heard.lanes.context.defer(call, OverflowReason::Failing(Some(trouble)));
         assert_eq!(heard.end().await.outcome.is_some(), is_over, "{age} s old, failing for {lasted} s");
     }
 }
@@ -312,7 +312,7 @@ async fn stop_lets_the_attempts_under_way_end_and_drops_the_rest_unsettled() {
     stop.await;
     assert_eq!(heard.end().await.n, 1);
     assert_eq!((heard.book.settled(), heard.book.abandoned()), (1, 2));
-    heard.lanes.resume(call(&target, 3, &heard.book)).await;
+    heard.lanes.send_retried(call(&target, 3, &heard.book)).await;
     heard.lanes.send(call(&target, 4, &heard.book)).await;
     assert_eq!((heard.lanes.in_flight(), heard.book.abandoned()), (0, 4));
 }
@@ -327,7 +327,7 @@ async fn a_lane_without_calls_ends_and_comes_again() {
         assert_eq!(heard.delivered().await, 1);
         // A worker closes its connection when it ends.
         receiver.closed().await;
-        assert_eq!(heard.lanes.map.lane_count(), 0);
+        assert_eq!(heard.lanes.lane_map.lane_count(), 0);
     }
     assert_eq!(receiver.connections(), 2);
 }
@@ -343,8 +343,8 @@ async fn a_lane_whose_endpoint_fails_is_remembered_when_its_calls_are_gone() {
     assert_eq!(heard.exhausted().await, ("status_5xx", 1));
     receiver.heard().await;
     receiver.closed().await;
-    heard.lanes.map.maintain();
-    assert_eq!(heard.lanes.map.lane_count(), 1);
+    heard.lanes.lane_map.maintain();
+    assert_eq!(heard.lanes.lane_map.lane_count(), 1);
     heard.offer(&target, 2).await;
     heard.waits().await;
     assert!(receiver.not_heard(), "its breaker is still open");
@@ -359,13 +359,13 @@ async fn an_endpoint_that_refuses_a_rare_call_is_remembered_as_one_that_fails() 
     heard.offer(&target, 1).await;
     assert_eq!(heard.exhausted().await, ("status_4xx", 1));
     receiver.closed().await;
-    heard.lanes.map.maintain();
-    assert_eq!(heard.lanes.map.lane_count(), 1);
+    heard.lanes.lane_map.maintain();
+    assert_eq!(heard.lanes.lane_map.lane_count(), 1);
     heard.offer(&target, 2).await;
     heard.delivered().await;
     receiver.closed().await;
-    heard.lanes.map.maintain();
-    assert_eq!(heard.lanes.map.lane_count(), 0);
+    heard.lanes.lane_map.maintain();
+    assert_eq!(heard.lanes.lane_map.lane_count(), 0);
 }
 
 #[tokio::test]
@@ -373,11 +373,11 @@ async fn calls_that_are_dropped_take_nobodys_turn() {
     const DROPPED: u32 = 40;
     let receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut heard = Heard::new(Config { queue_wait: Duration::from_secs(60), ..config() });
-    let _shares = (0..4).map(|partition| heard.lanes.own(partition)).collect::<Vec<_>>();
+    let _shares = (0..4).map(|partition| heard.lanes.lease_slots(partition)).collect::<Vec<_>>();
     let slow = Arc::new(Target { call_throttling: Some(1), ..Arc::into_inner(target(&receiver.url("/"))).unwrap() });
     for n in 0..DROPPED {
         let call = call(&slow, n, &heard.book);
-        call.message.live.end();
+        call.message.event_state.mark_ended();
         heard.lanes.send(call).await;
     }
     heard.offer(&slow, DROPPED).await;
@@ -402,10 +402,10 @@ async fn a_lane_that_is_only_remembered_is_looked_after_again_when_calls_come() 
     assert_eq!(heard.exhausted().await, ("status_5xx", 1));
     receiver.heard().await;
     receiver.closed().await;
-    heard.lanes.map.maintain();
-    assert_eq!((heard.lanes.map.lane_count(), heard.lanes.map.busy_count()), (1, 0));
+    heard.lanes.lane_map.maintain();
+    assert_eq!((heard.lanes.lane_map.lane_count(), heard.lanes.lane_map.busy_count()), (1, 0));
     heard.offer(&target, 2).await;
-    assert_eq!(heard.lanes.map.busy_count(), 1);
+    assert_eq!(heard.lanes.lane_map.busy_count(), 1);
     receiver.heard().await;
     heard.offer(&target, 3).await;
     assert_eq!(heard.waits().await.n, 3, "it was queued for too long");
@@ -417,7 +417,7 @@ async fn a_lane_that_is_only_remembered_is_looked_after_again_when_calls_come() 
 async fn a_worker_woken_as_its_idle_time_ends_parks_once() {
     let heard = Heard::new(config());
     let target = target("http://127.0.0.1:9/");
-    let lane = heard.lanes.map.lane(&call(&target, 0, &heard.book)).unwrap();
+    let lane = heard.lanes.lane_map.lane(&call(&target, 0, &heard.book)).unwrap();
     // The first call starts a worker task, whose place this test takes before it runs.
     lane.push(call(&target, 0, &heard.book)).ok().unwrap();
     let mut worker = Worker::new(lane.clone());
@@ -426,7 +426,7 @@ async fn a_worker_woken_as_its_idle_time_ends_parks_once() {
     // Here its idle time ends, and a call arrives before it has left.
     lane.push(call(&target, 1, &heard.book)).ok().unwrap();
     assert!(!worker.leave().await);
-    assert!(matches!(worker.next().await, Some(held) if held.call.place.offset == 1));
+    assert!(matches!(worker.next().await, Some(held) if held.call.source_position.offset == 1));
     tokio::select! {
         biased;
         _ = worker.next() => panic!("there is no work"),
@@ -440,7 +440,7 @@ async fn a_webhooks_calls_are_never_more_in_any_second_than_it_may_make() {
     const CALLS: u32 = 40;
     let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut heard = Heard::new(Config { queue_wait: Duration::from_secs(60), ..config() });
-    let _shares = [0, 1, 2, 3].map(|partition| heard.lanes.own(partition));
+    let _shares = [0, 1, 2, 3].map(|partition| heard.lanes.lease_slots(partition));
     let mut throttled = Arc::into_inner(target(&receiver.url("/"))).unwrap();
     throttled.call_throttling = Some(20);
     heard.offer_all(&Arc::new(throttled), 0..CALLS).await;
@@ -473,7 +473,7 @@ async fn a_throttled_call_waits_for_a_slot_that_is_further_away_than_others_wait
     let receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut heard = Heard::new(Config { queue_wait: Duration::from_millis(20), ..config() });
     // One slot in 2.1 s: a quarter of two calls a second.
-    let _share = heard.lanes.own(0);
+    let _share = heard.lanes.lease_slots(0);
     let mut throttled = Arc::into_inner(target(&receiver.url("/"))).unwrap();
     throttled.call_throttling = Some(2);
     heard.offer(&Arc::new(throttled), 1).await;
@@ -484,7 +484,7 @@ async fn a_throttled_call_waits_for_a_slot_that_is_further_away_than_others_wait
 async fn a_throttled_call_whose_endpoint_fails_waits_as_others_do() {
     let receiver = Receiver::start(|_| Reply::Status(500)).await;
     let mut heard = Heard::new(Config { breaker_failures: 1, retry: vec![], ..config() });
-    let _shares = [0, 1, 2, 3].map(|partition| heard.lanes.own(partition));
+    let _shares = [0, 1, 2, 3].map(|partition| heard.lanes.lease_slots(partition));
     let mut throttled = Arc::into_inner(target(&receiver.url("/"))).unwrap();
     throttled.call_throttling = Some(1);
     let throttled = Arc::new(throttled);
@@ -513,7 +513,7 @@ async fn what_waits_in_the_overflow_log_comes_as_far_as_there_is_work_for_it_and
     assert_eq!(heard.book.put_back(), 1, "the next one keeps waiting");
     receiver.heard().await;
     heard.book.draining.store(true, Ordering::SeqCst);
-    heard.lanes.map.maintain();
+    heard.lanes.lane_map.maintain();
     assert_eq!(heard.lanes.in_flight(), 1, "the call under way stays");
     assert_eq!(heard.book.put_back(), taken as usize);
     receiver.release(1);
@@ -527,7 +527,7 @@ async fn fresh_calls_go_behind_those_that_wait() {
     let target = target(&receiver.url("/"));
     heard.offer(&target, 0).await;
     receiver.heard().await;
-    let line = heard.lanes.shared.line(&call(&target, 0, &heard.book));
+    let line = heard.lanes.context.line(&call(&target, 0, &heard.book));
     for n in 1.. {
         heard.lanes.takes(line);
         heard.offer(&target, n).await;

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::super::{Config, Outcome};
 use super::calls::{Heard, SECRET, TIER, call, config, target};
 use super::receiver::{Receiver, Reply};
-use crate::rules::{Live, Totals};
+use crate::rules::{EventState, Totals};
 
 #[tokio::test]
 async fn a_delivery_is_what_standard_webhooks_says() {
@@ -57,10 +57,10 @@ async fn a_call_counts_once_and_every_failed_try_is_an_error() {
     let target = target(&receiver.url("/"));
     for (n, calls, errors) in [(1, 1, 2), (2, 1, 0)] {
         let call = call(&target, n, &heard.book);
-        let live = call.message.live.clone();
+        let live = call.message.event_state.clone();
         heard.lanes.send(call).await;
         heard.delivered().await;
-        assert_eq!(live.counts().read(), Totals { messages: 0, calls, errors });
+        assert_eq!(live.counters().read(), Totals { messages: 0, calls, errors });
     }
 }
 
@@ -94,12 +94,12 @@ async fn a_call_whose_event_is_gone_is_cancelled_instead_of_retried() {
     let mut heard = Heard::new(Config { concurrency: 1, ..config() });
     let target = target(&receiver.url("/"));
     let (under_way, queued) = (call(&target, 1, &heard.book), call(&target, 2, &heard.book));
-    let events = [under_way.message.live.clone(), queued.message.live.clone()];
+    let events = [under_way.message.event_state.clone(), queued.message.event_state.clone()];
     for call in [under_way, queued] {
         heard.lanes.send(call).await;
     }
     receiver.heard().await;
-    events.iter().for_each(Live::end);
+    events.iter().for_each(EventState::mark_ended);
     receiver.release(1);
     let ends = [heard.end().await, heard.end().await];
     assert!(ends.iter().all(|end| end.outcome == Some(Outcome::Cancelled)));

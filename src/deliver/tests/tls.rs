@@ -91,7 +91,7 @@ pub fn with_tls(url: &str, ca: Option<&Authority>, identity: Option<(Certificate
         client_certificate: certificate,
         client_key: key.map(HiddenText),
     };
-    let tls = Arc::new(settings.read().unwrap());
+    let tls = Arc::new(settings.compile().unwrap());
     let mut target = Arc::into_inner(target(url)).unwrap();
     target.endpoints = [Arc::new(Endpoint::parse(url).unwrap().with_tls(Some(tls)))].into();
     Arc::new(target)
@@ -210,7 +210,7 @@ async fn tokens_are_fetched_with_the_webhooks_own_tls() {
     let token_url = format!("https://{}/token", tokens.address);
     let oauth = serde_json::json!({"OAuth2": {"TokenUrl": token_url, "ClientId": "us", "ClientSecret": "s3cret"}});
     let authentication = serde_json::from_value(oauth).unwrap();
-    target.authorization = Some(Authorization::of(&authentication, target.endpoints[0].tls.clone()).unwrap());
+    target.authorization = Some(Authorization::compile(&authentication, target.endpoints[0].tls.clone()).unwrap());
     heard.offer(&Arc::new(target), 1).await;
     assert_eq!(heard.delivered().await, 1);
     assert_eq!(receiver.heard().await.head.headers["authorization"], "Bearer one");

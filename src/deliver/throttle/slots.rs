@@ -4,21 +4,21 @@ use std::time::Duration;
 
 /// Total length of the slots of one second. A slot is slightly longer than its share, so that calls with different
 /// travel times still don't exceed the limit in any second at the receiver.
-pub(super) const SECOND: Duration = Duration::from_millis(1050);
+pub(super) const SLOT_CYCLE: Duration = Duration::from_millis(1050);
 
 /// How long after its start a slot may be used. A later call would be too close to those of the next slots, so it
 /// waits for the next slot.
-const LATE: Duration = Duration::from_millis(25);
+const MAX_LATENESS: Duration = Duration::from_millis(25);
 
 /// Time after a takeover before a partition's slots are used: the previous owner may have used the last one.
-const TAKE_OVER: Duration = SECOND;
+const TAKEOVER_DELAY: Duration = SLOT_CYCLE;
 
 /// The slots of a webhook. This instance owns some of them.
 pub(super) struct Slots<'o> {
     /// By partition: since when this instance owns it.
-    owned: &'o [Option<Duration>],
+    owned_since: &'o [Option<Duration>],
     /// In nanoseconds.
-    length: u64,
+    slot_nanos: u64,
 }
 
 /// Start and end of a slot.
@@ -30,34 +30,34 @@ pub(super) struct Slot {
 
 impl<'o> Slots<'o> {
     pub fn new(calls_a_second: u32, owned: &'o [Option<Duration>]) -> Self {
-        Self { owned, length: nanos(length(calls_a_second)) }
+        Self { owned_since: owned, slot_nanos: nanos(length(calls_a_second)) }
     }
 
     /// Returns the first owned slot that may still be used at `now` and does not start before `free`.
     pub fn next(&self, free: Duration, now: Duration) -> Option<Slot> {
-        let partitions = self.owned.len() as u64;
-        let usable = nanos(now.saturating_sub(LATE.min(Duration::from_nanos(self.length))));
+        let partitions = self.owned_since.len() as u64;
+        let usable = nanos(now.saturating_sub(MAX_LATENESS.min(Duration::from_nanos(self.slot_nanos))));
         let first = |(partition, since): (u64, Duration)| {
-            let owned = nanos(since.min(now).saturating_add(TAKE_OVER));
-            let from = usable.max(nanos(free)).max(owned).div_ceil(self.length);
+            let owned = nanos(since.min(now).saturating_add(TAKEOVER_DELAY));
+            let from = usable.max(nanos(free)).max(owned).div_ceil(self.slot_nanos);
             from.saturating_add((partition + partitions - from % partitions) % partitions)
         };
-        let ours = (0..).zip(self.owned).filter_map(|(partition, since)| Some((partition, (*since)?)));
+        let ours = (0..).zip(self.owned_since).filter_map(|(partition, since)| Some((partition, (*since)?)));
         let number = ours.map(first).min()?;
-        let at = |number: u64| Duration::from_nanos(number.saturating_mul(self.length));
+        let at = |number: u64| Duration::from_nanos(number.saturating_mul(self.slot_nanos));
         Some(Slot { starts: at(number), ends: at(number.saturating_add(1)) })
     }
 
     /// Mean time between owned slots. If none is owned, the time between the slots of one partition.
-    pub fn apart(&self) -> Duration {
-        let ours = self.owned.iter().flatten().count().max(1) as u64;
-        Duration::from_nanos(self.length.saturating_mul(self.owned.len() as u64) / ours)
+    pub fn mean_interval(&self) -> Duration {
+        let ours = self.owned_since.iter().flatten().count().max(1) as u64;
+        Duration::from_nanos(self.slot_nanos.saturating_mul(self.owned_since.len() as u64) / ours)
     }
 }
 
 /// Length of a slot.
 pub(super) fn length(calls_a_second: u32) -> Duration {
-    (SECOND / calls_a_second.max(1)).max(Duration::from_nanos(1))
+    (SLOT_CYCLE / calls_a_second.max(1)).max(Duration::from_nanos(1))
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -88,7 +88,7 @@ mod tests {
     fn a_partition_that_was_just_taken_over_waits() {
         let owned = [Some(NOW)];
         let slot = Slots::new(100, &owned).next(Duration::ZERO, NOW).unwrap();
-        assert!(slot.starts >= NOW + TAKE_OVER && slot.starts < NOW + TAKE_OVER + Duration::from_millis(11));
+        assert!(slot.starts >= NOW + TAKEOVER_DELAY && slot.starts < NOW + TAKEOVER_DELAY + Duration::from_millis(11));
         assert_eq!(Slots::new(100, &[None, None]).next(Duration::ZERO, NOW), None);
     }
 
@@ -97,8 +97,8 @@ mod tests {
         let owned = [LONG_AGO; 4];
         let times = slots(10, &owned, 50);
         assert!(times.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_millis(105)));
-        assert_eq!(Slots::new(10, &owned).apart(), Duration::from_millis(105));
-        assert_eq!(Slots::new(10, &[LONG_AGO, None, None, None]).apart(), Duration::from_millis(420));
+        assert_eq!(Slots::new(10, &owned).mean_interval(), Duration::from_millis(105));
+        assert_eq!(Slots::new(10, &[LONG_AGO, None, None, None]).mean_interval(), Duration::from_millis(420));
     }
 
     proptest! {
@@ -141,7 +141,7 @@ mod tests {
         fn no_numbers_make_it_panic(calls: u32, free: u64, now: u64, since: u64, partitions in 1usize..5) {
             let owned = vec![Some(Duration::from_nanos(since)); partitions];
             let slots = Slots::new(calls, &owned);
-            let _ = (slots.next(Duration::from_nanos(free), Duration::from_nanos(now)), slots.apart());
+            let _ = (slots.next(Duration::from_nanos(free), Duration::from_nanos(now)), slots.mean_interval());
         }
     }
 }

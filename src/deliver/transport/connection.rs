@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::failure::AttemptFailure;
 use super::heads::MAX_HEADS;
 use super::response_progress::ResponseProgress;
-use super::taken::{Taken, TellingBody};
+use super::taken::{TakenFlag, TrackedBody};
 
 pub(in crate::deliver) type Body = Full<Bytes>;
 
@@ -36,40 +36,40 @@ pub(in crate::deliver) struct ConnectionInfo {
     /// The dialled address. With a proxy, the proxy's address.
     pub peer: Option<SocketAddr>,
     /// None: no age limit.
-    pub until: Option<Instant>,
+    pub expires_at: Option<Instant>,
 }
 
 /// A shared HTTP/2 connection. Clones refer to the same connection.
 #[derive(Clone)]
 pub(in crate::deliver) struct Http2 {
-    sender: http2::SendRequest<TellingBody>,
-    opened: ConnectionInfo,
+    sender: http2::SendRequest<TrackedBody>,
+    info: ConnectionInfo,
     state: Arc<ConnectionState>,
-    seen: Arc<ResponseProgress>,
+    progress: Arc<ResponseProgress>,
 }
 
 #[derive(Default)]
 struct ConnectionState {
     /// The error that broke the connection, if one did.
-    broken: OnceLock<hyper::Error>,
+    error: OnceLock<hyper::Error>,
     /// No new requests may use the connection, although responses can still arrive: for example after GOAWAY or a
     /// refused request.
     is_retired: AtomicBool,
     /// The connection task has ended: queued requests are no longer sent.
     has_ended: AtomicBool,
-    end: Notify,
+    ended_notify: Notify,
 }
 
 /// An HTTP/1.1 connection, driven by the task that uses it: a response wakes one task instead of two, and the
 /// connection ends with its worker.
 pub(in crate::deliver) struct Http1 {
     sender: http1::SendRequest<Body>,
-    driver: Driver,
-    opened: ConnectionInfo,
-    seen: Arc<ResponseProgress>,
+    driver: ConnectionDriver,
+    info: ConnectionInfo,
+    progress: Arc<ResponseProgress>,
 }
 
-enum Driver {
+enum ConnectionDriver {
     Open(Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>),
     /// With the error, if the connection broke.
     Closed(Option<hyper::Error>),
@@ -77,8 +77,8 @@ enum Driver {
 
 impl ConnectionState {
     /// Resolves when the connection task has ended and nothing more is sent.
-    async fn ended(&self) {
-        let mut end = pin!(self.end.notified());
+    async fn wait_until_ended(&self) {
+        let mut end = pin!(self.ended_notify.notified());
         end.as_mut().enable();
         if !self.has_ended.load(Ordering::Acquire) {
             end.await;
@@ -88,7 +88,7 @@ impl ConnectionState {
 
 impl ConnectionInfo {
     fn is_too_old(&self) -> bool {
-        self.until.is_some_and(|until| until <= Instant::now())
+        self.expires_at.is_some_and(|until| until <= Instant::now())
     }
 }
 
@@ -99,32 +99,32 @@ impl Http1 {
         opened: ConnectionInfo,
         seen: Arc<ResponseProgress>,
     ) -> Self {
-        Self { sender, driver: Driver::Open(Box::pin(connection)), opened, seen }
+        Self { sender, driver: ConnectionDriver::Open(Box::pin(connection)), info: opened, progress: seen }
     }
 
-    async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, AttemptFailure> {
-        let Http1 { sender, driver, seen, .. } = self;
+    async fn send_request(&mut self, request: Request<Body>) -> Result<Response<Incoming>, AttemptFailure> {
+        let Http1 { sender, driver, progress: seen, .. } = self;
         seen.begin_request();
-        let answer = match driver.beside(sender.ready()).await {
+        let answer = match driver.drive_while(sender.ready()).await {
             Ok(()) => {
                 let answer = sender.send_request(request);
-                driver.beside(heads_within(answer, seen)).await?
+                driver.drive_while(response_within_limit(answer, seen)).await?
             }
             Err(closed) => Err(closed),
         };
-        answer.map_err(|error| failure(&error, driver.broken()))
+        answer.map_err(|error| failure(&error, driver.error()))
     }
 }
 
-impl Driver {
+impl ConnectionDriver {
     /// Awaits `work` and drives the connection meanwhile.
-    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+    async fn drive_while<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|context| {
-            if let Driver::Open(connection) = self
+            if let ConnectionDriver::Open(connection) = self
                 && let Poll::Ready(ended) = connection.as_mut().poll(context)
             {
-                *self = Driver::Closed(ended.err());
+                *self = ConnectionDriver::Closed(ended.err());
             }
             work.as_mut().poll(context)
         })
@@ -132,13 +132,13 @@ impl Driver {
     }
 
     fn is_open(&self) -> bool {
-        matches!(self, Driver::Open(_))
+        matches!(self, ConnectionDriver::Open(_))
     }
 
-    fn broken(&self) -> Option<&hyper::Error> {
+    fn error(&self) -> Option<&hyper::Error> {
         match self {
-            Driver::Open(_) => None,
-            Driver::Closed(broken) => broken.as_ref(),
+            ConnectionDriver::Open(_) => None,
+            ConnectionDriver::Closed(broken) => broken.as_ref(),
         }
     }
 }
@@ -146,7 +146,7 @@ impl Driver {
 impl Http2 {
     /// Serves the connection in a task until its last sender is dropped or it breaks.
     pub fn serve(
-        sender: http2::SendRequest<TellingBody>,
+        sender: http2::SendRequest<TrackedBody>,
         mut connection: impl Future<Output = hyper::Result<()>> + Send + Unpin + 'static,
         opened: ConnectionInfo,
         seen: Arc<ResponseProgress>,
@@ -156,33 +156,33 @@ impl Http2 {
         tokio::spawn(async move {
             // Senders notice the end when the connection is dropped, so the reason must be stored before.
             if let Err(reason) = (&mut connection).await {
-                let _ = told.broken.set(reason);
+                let _ = told.error.set(reason);
             }
             drop(connection);
             told.has_ended.store(true, Ordering::Release);
-            told.end.notify_waiters();
+            told.ended_notify.notify_waiters();
         });
-        Self { sender, opened, state, seen }
+        Self { sender, info: opened, state, progress: seen }
     }
 
     /// Returns whether new requests may use the connection.
     pub fn is_ready(&self) -> bool {
-        !self.sender.is_closed() && !self.state.is_retired.load(Ordering::Relaxed) && !self.opened.is_too_old()
+        !self.sender.is_closed() && !self.state.is_retired.load(Ordering::Relaxed) && !self.info.is_too_old()
     }
 
-    async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, AttemptFailure> {
-        let taken = Taken::default();
-        let request = request.map(|body| TellingBody::new(body, taken.clone()));
+    async fn send_request(&mut self, request: Request<Body>) -> Result<Response<Incoming>, AttemptFailure> {
+        let taken = TakenFlag::default();
+        let request = request.map(|body| TrackedBody::new(body, taken.clone()));
         let mut answer = pin!(self.sender.send_request(request));
         let answered = tokio::select! {
             biased;
             answered = &mut answer => Some(answered),
             // A taken request may still be answered: GOAWAY lets earlier requests finish.
-            () = self.state.ended() => if taken.is_set() { Some(answer.await) } else { None },
+            () = self.state.wait_until_ended() => if taken.is_set() { Some(answer.await) } else { None },
         };
         let failure = match answered {
             Some(Ok(answer)) => return Ok(answer),
-            Some(Err(error)) => http2_failure(&error, self.state.broken.get()),
+            Some(Err(error)) => http2_failure(&error, self.state.error.get()),
             None => AttemptFailure::Unprocessed("the connection ended before the request was sent".to_owned()),
         };
         if !matches!(failure, AttemptFailure::Reset(_)) {
@@ -197,16 +197,16 @@ impl Connection {
     /// The dialled address. With a proxy, the proxy's address.
     pub fn peer(&self) -> Option<SocketAddr> {
         match self {
-            Connection::Http1(http1) => http1.opened.peer,
-            Connection::Http2(http2) => http2.opened.peer,
+            Connection::Http1(http1) => http1.info.peer,
+            Connection::Http2(http2) => http2.info.peer,
         }
     }
 
     /// Returns whether another request can be sent now.
     pub async fn is_ready(&mut self) -> bool {
         match self {
-            Connection::Http1(Http1 { sender, driver, opened, .. }) => {
-                driver.beside(async {}).await;
+            Connection::Http1(Http1 { sender, driver, info: opened, .. }) => {
+                driver.drive_while(async {}).await;
                 driver.is_open() && sender.is_ready() && !opened.is_too_old()
             }
             Connection::Http2(http2) => http2.is_ready(),
@@ -214,9 +214,9 @@ impl Connection {
     }
 
     /// Awaits `work` and drives the connection meanwhile, so that its closing is noticed.
-    pub async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+    pub async fn drive_while<T>(&mut self, work: impl Future<Output = T>) -> T {
         match self {
-            Connection::Http1(http1) => http1.driver.beside(work).await,
+            Connection::Http1(http1) => http1.driver.drive_while(work).await,
             Connection::Http2(_) => work.await,
         }
     }
@@ -227,10 +227,10 @@ impl Connection {
     /// [`AttemptFailure::Broken`] when the connection closed before a response began, [`AttemptFailure::Tls`] when TLS
     /// was the reason, [`AttemptFailure::Protocol`] when the received bytes are not a response. On HTTP/2 also
     /// [`AttemptFailure::Unprocessed`], [`AttemptFailure::Reset`] and [`AttemptFailure::Http1Required`].
-    pub async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Incoming>, AttemptFailure> {
+    pub async fn send_request(&mut self, request: Request<Body>) -> Result<Response<Incoming>, AttemptFailure> {
         let (answer, seen) = match self {
-            Connection::Http1(http1) => (http1.exchange(request).await, &http1.seen),
-            Connection::Http2(http2) => (http2.exchange(request).await, &http2.seen),
+            Connection::Http1(http1) => (http1.send_request(request).await, &http1.progress),
+            Connection::Http2(http2) => (http2.send_request(request).await, &http2.progress),
         };
         answer.map_err(|failure| match seen.tls_error() {
             Some(reason) => AttemptFailure::Tls(io::Error::other(reason.clone())),
@@ -240,16 +240,19 @@ impl Connection {
 
     /// The status of a response whose head is incomplete or unreadable. Known on HTTP/1 only, where the status line
     /// comes first.
-    pub fn status_seen(&self) -> Option<u16> {
+    pub fn received_status(&self) -> Option<u16> {
         match self {
-            Connection::Http1(http1) => http1.seen.status(),
+            Connection::Http1(http1) => http1.progress.status(),
             Connection::Http2(_) => None,
         }
     }
 }
 
 /// Awaits a response. Fails when more than [`MAX_HEADS`] bytes arrive before it.
-async fn heads_within<T>(answer: impl Future<Output = T>, seen: &ResponseProgress) -> Result<T, AttemptFailure> {
+async fn response_within_limit<T>(
+    answer: impl Future<Output = T>,
+    seen: &ResponseProgress,
+) -> Result<T, AttemptFailure> {
     let before = seen.bytes();
     let mut answer = pin!(answer);
     poll_fn(|context| match answer.as_mut().poll(context) {
@@ -275,12 +278,12 @@ fn http2_failure(error: &hyper::Error, broken: Option<&hyper::Error>) -> Attempt
     };
     match why.reason() {
         Some(h2::Reason::HTTP_1_1_REQUIRED) if why.is_remote() => AttemptFailure::Http1Required,
-        Some(h2::Reason::REFUSED_STREAM) if why.is_remote() => AttemptFailure::Unprocessed(with_causes(error)),
+        Some(h2::Reason::REFUSED_STREAM) if why.is_remote() => AttemptFailure::Unprocessed(error_chain_text(error)),
         // A GOAWAY fails only requests after the last one that it names. Earlier ones complete.
-        _ if why.is_remote() && why.is_go_away() => AttemptFailure::Unprocessed(with_causes(error)),
-        _ if why.is_remote() => AttemptFailure::Reset(with_causes(error)),
+        _ if why.is_remote() && why.is_go_away() => AttemptFailure::Unprocessed(error_chain_text(error)),
+        _ if why.is_remote() => AttemptFailure::Reset(error_chain_text(error)),
         // This side ends a stream or a connection that receives invalid HTTP/2.
-        _ if why.is_library() => AttemptFailure::Protocol(with_causes(error)),
+        _ if why.is_library() => AttemptFailure::Protocol(error_chain_text(error)),
         _ => failure(error, broken),
     }
 }
@@ -296,16 +299,16 @@ fn failure(error: &hyper::Error, broken: Option<&hyper::Error>) -> AttemptFailur
     let found_it_gone = error.is_closed() || error.is_canceled() || error.is_user();
     // A failed shutdown is a consequence of the end, not its cause.
     match broken.filter(|why| !why.is_shutdown()) {
-        Some(why) if found_it_gone => AttemptFailure::Broken(with_causes(why)),
+        Some(why) if found_it_gone => AttemptFailure::Broken(error_chain_text(why)),
         None if error.is_closed() || error.is_user() => AttemptFailure::Broken("the endpoint closed it".to_owned()),
         // A parse error is the endpoint's fault. Any other error before a status line is the connection's.
-        _ if error.is_parse() => AttemptFailure::Protocol(with_causes(error)),
-        _ => AttemptFailure::Broken(with_causes(error)),
+        _ if error.is_parse() => AttemptFailure::Protocol(error_chain_text(error)),
+        _ => AttemptFailure::Broken(error_chain_text(error)),
     }
 }
 
 /// An error's text with the texts of its causes, which hyper omits.
-fn with_causes(error: &dyn std::error::Error) -> String {
+fn error_chain_text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -331,9 +334,9 @@ mod tests {
         // Not polled, so the queue is neither read nor closed.
         let (sender, _connection) = handshake.unwrap();
         let state = Arc::new(ConnectionState { has_ended: true.into(), ..ConnectionState::default() });
-        let opened = ConnectionInfo { peer: None, until: None };
-        let mut http2 = Http2 { sender, opened, state, seen: Arc::default() };
-        let answer = timeout(Duration::from_secs(5), http2.exchange(Request::new(Body::default()))).await;
+        let info = ConnectionInfo { peer: None, expires_at: None };
+        let mut http2 = Http2 { sender, info, state, progress: Arc::default() };
+        let answer = timeout(Duration::from_secs(5), http2.send_request(Request::new(Body::default()))).await;
         let failure = answer.expect("it does not wait").unwrap_err();
         assert!(matches!(failure, AttemptFailure::Unprocessed(_)), "{failure:?}");
         assert!(!http2.is_ready());

@@ -12,15 +12,15 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::connection::{Connection, ConnectionInfo, Http1, Http2};
-use super::eyeballs::{self, Unreached};
+use super::eyeballs::{self, ConnectError};
 use super::failure::AttemptFailure;
 use super::heads::{MAX_HEAD, MAX_HEADER_LIST};
 use super::proxy::Egress;
-use super::resolve::{Resolver, bare};
+use super::resolve::{Resolver, strip_brackets};
 use super::response_progress::ObservedStream;
 use super::tls::{TlsConnectors, TlsSettingsError};
 use crate::definition::Endpoint;
-use crate::definition::guard::{Guard, Refused};
+use crate::definition::guard::{AddressGuard, AddressRefused};
 use crate::deliver::Config;
 
 /// An HTTP/2 connection without calls is not pinged. A connection whose pings stay unanswered is closed, so that calls
@@ -29,12 +29,12 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Max requests on a new HTTP/2 connection before the endpoint has announced its limit. The endpoint may refuse
 /// requests above its limit.
-const UNASKED_STREAMS: usize = 1;
+const INITIAL_STREAMS: usize = 1;
 
 pub(in crate::deliver) struct Dialer {
     resolver: Resolver,
     tls: TlsConnectors,
-    guard: Guard,
+    guard: AddressGuard,
     egress: Egress,
     allow_http: bool,
     max_age: Duration,
@@ -43,7 +43,7 @@ pub(in crate::deliver) struct Dialer {
 
 /// The protocols that are offered to an endpoint by ALPN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::deliver) enum Offer {
+pub(in crate::deliver) enum AlpnOffer {
     /// HTTP/2, then HTTP/1.1.
     Both,
     Http1,
@@ -56,8 +56,8 @@ impl Dialer {
         Ok(Self {
             resolver,
             tls: TlsConnectors::new(config)?,
-            egress: Egress { proxy: config.proxy.clone(), direct: config.no_proxy.clone() },
-            guard: Guard::new(config.allow_addresses.clone(), config.deny_addresses.clone()),
+            egress: Egress { proxy: config.proxy.clone(), bypass: config.no_proxy.clone() },
+            guard: AddressGuard::new(config.allow_addresses.clone(), config.deny_addresses.clone()),
             allow_http: config.allow_http,
             max_age: config.max_connection_age,
             connect_timeout: config.connect_timeout,
@@ -75,7 +75,7 @@ impl Dialer {
         &self,
         endpoint: &Endpoint,
         connector: &TlsConnector,
-        offer: Offer,
+        offer: AlpnOffer,
         deadline: Instant,
     ) -> Result<Connection, AttemptFailure> {
         if !endpoint.https {
@@ -83,16 +83,16 @@ impl Dialer {
                 return Err(AttemptFailure::HttpRefused);
             }
             let tcp = self.connect(endpoint, deadline).await?;
-            let opened = self.opened(&tcp);
+            let opened = self.connection_info(&tcp);
             return http1(tcp, opened).await;
         }
-        let name = ServerName::try_from(bare(&endpoint.host).to_owned())
+        let name = ServerName::try_from(strip_brackets(&endpoint.host).to_owned())
             .map_err(|reason| AttemptFailure::Tls(io::Error::new(io::ErrorKind::InvalidInput, reason)))?;
         let tcp = self.connect(endpoint, deadline).await?;
-        let opened = self.opened(&tcp);
+        let opened = self.connection_info(&tcp);
         let connecting = match offer {
-            Offer::Both => connector.connect(name, tcp),
-            Offer::Http1 => connector.with_alpn(vec![b"http/1.1".to_vec()]).connect(name, tcp),
+            AlpnOffer::Both => connector.connect(name, tcp),
+            AlpnOffer::Http1 => connector.with_alpn(vec![b"http/1.1".to_vec()]).connect(name, tcp),
         };
         let tls = connecting.await.map_err(AttemptFailure::Tls)?;
         match tls.get_ref().1.alpn_protocol() {
@@ -101,9 +101,9 @@ impl Dialer {
         }
     }
 
-    fn opened(&self, tcp: &TcpStream) -> ConnectionInfo {
+    fn connection_info(&self, tcp: &TcpStream) -> ConnectionInfo {
         let age = Some(jittered(self.max_age)).filter(|age| !age.is_zero());
-        ConnectionInfo { peer: tcp.peer_addr().ok(), until: age.and_then(|age| Instant::now().checked_add(age)) }
+        ConnectionInfo { peer: tcp.peer_addr().ok(), expires_at: age.and_then(|age| Instant::now().checked_add(age)) }
     }
 
     /// Connects to the first allowed address that answers. The name is looked up once, and only the checked addresses
@@ -112,17 +112,23 @@ impl Dialer {
         let host = &*endpoint.host;
         let addresses = self.resolver.look_up(host, endpoint.port).await.map_err(AttemptFailure::Resolve)?;
         let addresses = self.allowed(addresses)?;
-        let reached = eyeballs::first_of(addresses, deadline, |address| self.reach(host, address, deadline)).await;
+        let reached =
+            eyeballs::connect_first(addresses, deadline, |address| self.connect_address(host, address, deadline)).await;
         let stream = reached.map_err(|unreached| match unreached {
-            Unreached::Failed(failure) => failure,
-            Unreached::NoAnswer(address) => self.no_answer(host, address),
+            ConnectError::Failed(failure) => failure,
+            ConnectError::NoAnswer(address) => self.no_answer(host, address),
         })?;
         // Without TCP_NODELAY small writes wait for acknowledgements: 44 ms a call on HTTP/2.
         stream.set_nodelay(true).map_err(AttemptFailure::Connect)?;
         Ok(stream)
     }
 
-    async fn reach(&self, host: &str, address: SocketAddr, deadline: Instant) -> Result<TcpStream, AttemptFailure> {
+    async fn connect_address(
+        &self,
+        host: &str,
+        address: SocketAddr,
+        deadline: Instant,
+    ) -> Result<TcpStream, AttemptFailure> {
         match self.egress.proxy(host, address.ip()) {
             Some(proxy) => proxy.tunnel(address, &self.resolver, deadline).await,
             None => TcpStream::connect(address).await.map_err(AttemptFailure::Connect),
@@ -131,13 +137,13 @@ impl Dialer {
 
     fn no_answer(&self, host: &str, address: SocketAddr) -> AttemptFailure {
         match self.egress.proxy(host, address.ip()) {
-            Some(proxy) => proxy.refused(address, None, "gave no answer in time".to_owned()),
+            Some(proxy) => proxy.address_failure(address, None, "gave no answer in time".to_owned()),
             None => AttemptFailure::NoAnswer(address),
         }
     }
 
     fn allowed(&self, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, AttemptFailure> {
-        let mut first_refused: Option<Refused> = None;
+        let mut first_refused: Option<AddressRefused> = None;
         let allowed: Vec<_> = addresses
             .into_iter()
             .filter(|address| match self.guard.check(address.ip()) {
@@ -186,7 +192,7 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
-        .initial_max_send_streams(UNASKED_STREAMS)
+        .initial_max_send_streams(INITIAL_STREAMS)
         .max_header_list_size(MAX_HEADER_LIST)
         .handshake(TokioIo::new(stream))
         .await

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// Time for which an address is tried alone before the next one is tried in parallel (RFC 8305, 5).
-const DELAY: Duration = Duration::from_millis(250);
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Why none of the addresses was reached.
-pub(in crate::deliver) enum Unreached<E> {
+pub(in crate::deliver) enum ConnectError<E> {
     /// All failed. Holds the last failure.
     Failed(E),
     /// The deadline passed. Holds an address that was tried and had not answered; there may be others.
@@ -27,34 +27,34 @@ pub(in crate::deliver) enum Unreached<E> {
 ///
 /// # Panics
 /// `addresses` is empty.
-pub(in crate::deliver) async fn first_of<T, E, F>(
+pub(in crate::deliver) async fn connect_first<T, E, F>(
     addresses: Vec<SocketAddr>,
     deadline: Instant,
     reach: impl Fn(SocketAddr) -> F,
-) -> Result<T, Unreached<E>>
+) -> Result<T, ConnectError<E>>
 where
     F: Future<Output = Result<T, E>>,
 {
-    let mut left = alternating(addresses).into_iter();
+    let mut left = interleave_families(addresses).into_iter();
     let mut under_way: Vec<(SocketAddr, Pin<Box<F>>)> = Vec::new();
     loop {
         if let Some(address) = left.next() {
             under_way.push((address, Box::pin(reach(address))));
         }
-        let alone = Instant::now() + DELAY;
+        let alone = Instant::now() + ATTEMPT_DELAY;
         let until = if left.len() == 0 { deadline } else { deadline.min(alone) };
-        match timeout_at(until, ended(&mut under_way)).await {
+        match timeout_at(until, next_finished(&mut under_way)).await {
             Ok(Ok(reached)) => return Ok(reached),
-            Ok(Err(failure)) if under_way.is_empty() && left.len() == 0 => return Err(Unreached::Failed(failure)),
+            Ok(Err(failure)) if under_way.is_empty() && left.len() == 0 => return Err(ConnectError::Failed(failure)),
             Ok(Err(_)) => {}
-            Err(_) if until == deadline => return Err(Unreached::NoAnswer(under_way[0].0)),
+            Err(_) if until == deadline => return Err(ConnectError::NoAnswer(under_way[0].0)),
             Err(_) => {}
         }
     }
 }
 
 /// Awaits the first attempt that ends, and removes it.
-async fn ended<T, F: Future<Output = T>>(under_way: &mut Vec<(SocketAddr, Pin<Box<F>>)>) -> T {
+async fn next_finished<T, F: Future<Output = T>>(under_way: &mut Vec<(SocketAddr, Pin<Box<F>>)>) -> T {
     poll_fn(|context| {
         for index in 0..under_way.len() {
             if let Poll::Ready(ended) = under_way[index].1.as_mut().poll(context) {
@@ -69,7 +69,7 @@ async fn ended<T, F: Future<Output = T>>(under_way: &mut Vec<(SocketAddr, Pin<Bo
 
 /// In the resolver's order, but alternating between IPv6 and IPv4 (RFC 8305, 4): if one family does not work, the
 /// second address is of the other.
-fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+fn interleave_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let is_first = addresses.first().map(SocketAddr::is_ipv4);
     let (same, other): (Vec<_>, Vec<_>) =
         addresses.into_iter().partition(|address| Some(address.is_ipv4()) == is_first);
@@ -97,8 +97,8 @@ mod tests {
     fn families_come_in_turn() {
         let given = addresses(&["[2001:db8::1]:1", "[2001:db8::2]:1", "1.1.1.1:1", "[2001:db8::3]:1"]);
         let expected = addresses(&["[2001:db8::1]:1", "1.1.1.1:1", "[2001:db8::2]:1", "[2001:db8::3]:1"]);
-        assert_eq!(alternating(given), expected);
-        assert_eq!(alternating(Vec::new()), []);
+        assert_eq!(interleave_families(given), expected);
+        assert_eq!(interleave_families(Vec::new()), []);
     }
 
     #[tokio::test]
@@ -106,10 +106,10 @@ mod tests {
         let both = addresses(&["1.1.1.1:1", "1.1.1.2:1"]);
         let (started, dead) = (Instant::now(), both[0]);
         let reach = |address| async move { if address == dead { pending().await } else { Ok::<_, ()>(address) } };
-        let reached = first_of(both.clone(), started + Duration::from_secs(60), reach).await.ok();
+        let reached = connect_first(both.clone(), started + Duration::from_secs(60), reach).await.ok();
         assert_eq!(reached, Some(both[1]));
         let took = started.elapsed();
-        assert!(took >= DELAY && took < DELAY * 20, "{took:?}");
+        assert!(took >= ATTEMPT_DELAY && took < ATTEMPT_DELAY * 20, "{took:?}");
     }
 
     #[tokio::test]
@@ -120,18 +120,20 @@ mod tests {
             ready(Err::<(), _>(address))
         };
         let all = addresses(&["1.1.1.1:1", "1.1.1.2:1", "1.1.1.3:1"]);
-        let Err(Unreached::Failed(last)) = first_of(all.clone(), started + Duration::from_secs(60), reach).await else {
+        let Err(ConnectError::Failed(last)) =
+            connect_first(all.clone(), started + Duration::from_secs(60), reach).await
+        else {
             panic!("it was reached")
         };
         assert_eq!((last, tried.get()), (all[2], 3));
-        assert!(started.elapsed() < DELAY, "{:?}", started.elapsed());
+        assert!(started.elapsed() < ATTEMPT_DELAY, "{:?}", started.elapsed());
     }
 
     #[tokio::test]
     async fn the_deadline_ends_all() {
         let both = addresses(&["1.1.1.1:1", "1.1.1.2:1"]);
         let reach = |_| pending::<Result<(), ()>>();
-        let unreached = first_of(both.clone(), Instant::now() + Duration::from_millis(20), reach).await;
-        assert!(matches!(unreached, Err(Unreached::NoAnswer(address)) if address == both[0]));
+        let unreached = connect_first(both.clone(), Instant::now() + Duration::from_millis(20), reach).await;
+        assert!(matches!(unreached, Err(ConnectError::NoAnswer(address)) if address == both[0]));
     }
 }

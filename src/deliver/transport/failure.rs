@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::tls_failure;
-use crate::definition::guard::Refused;
+use crate::definition::guard::AddressRefused;
 
 /// An attempt that ended without a status line.
 #[derive(Debug, thiserror::Error)]
@@ -20,18 +20,18 @@ pub(in crate::deliver) enum AttemptFailure {
     #[error("the lookup of its host name failed: {0}")]
     Resolve(std::io::Error),
     #[error("none of its addresses may be dialled: {0}")]
-    RefusedAddress(Refused),
+    RefusedAddress(AddressRefused),
     #[error("can't connect: {0}")]
     Connect(std::io::Error),
-    #[error("{words} ({0})", words = tls_failure::in_words(.0))]
+    #[error("{words} ({0})", words = tls_failure::explain(.0))]
     Tls(std::io::Error),
     #[error("{} took longer than {:?}", .0.stage, .0.allowed)]
     Timeout(Limit),
     #[error(transparent)]
-    NoToken(#[from] NoToken),
+    NoToken(#[from] TokenError),
     #[error("can't connect: {0} does not answer")]
     NoAnswer(SocketAddr),
-    #[error("the proxy {proxy} {reason}{}", connecting(*.to))]
+    #[error("the proxy {proxy} {reason}{}", connect_target_text(*.to))]
     Proxy {
         proxy: Box<str>,
         /// The address that the proxy was asked to connect to.
@@ -56,19 +56,19 @@ pub(in crate::deliver) enum AttemptFailure {
 /// Why a webhook's token could not be fetched.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("no token: {from} {reason}")]
-pub(in crate::deliver) struct NoToken {
+pub(in crate::deliver) struct TokenError {
     /// Scheme, host and port of the token endpoint.
     pub from: Box<str>,
     /// The status of its response, if that is the reason.
     pub status: Option<u16>,
     pub reason: Box<str>,
     /// The reason for clients, if the text differs.
-    pub public: Option<Box<str>>,
+    pub public_reason: Option<Box<str>>,
 }
 
-impl NoToken {
+impl TokenError {
     fn public(&self) -> String {
-        format!("no token: {} {}", self.from, self.public.as_ref().unwrap_or(&self.reason))
+        format!("no token: {} {}", self.from, self.public_reason.as_ref().unwrap_or(&self.reason))
     }
 }
 
@@ -86,7 +86,7 @@ impl AttemptFailure {
             }
             AttemptFailure::NoToken(no_token) => no_token.public(),
             // The error may name other hosts that the certificate is for.
-            AttemptFailure::Tls(reason) => tls_failure::in_words(reason).into_owned(),
+            AttemptFailure::Tls(reason) => tls_failure::explain(reason).into_owned(),
             AttemptFailure::HttpRefused
             | AttemptFailure::Resolve(_)
             | AttemptFailure::Connect(_)
@@ -102,60 +102,60 @@ impl AttemptFailure {
     /// The HTTP status of the proxy or token endpoint that prevented a response of the endpoint.
     pub fn status(&self) -> Option<u16> {
         match self {
-            AttemptFailure::NoToken(NoToken { status, .. }) | AttemptFailure::Proxy { status, .. } => *status,
+            AttemptFailure::NoToken(TokenError { status, .. }) | AttemptFailure::Proxy { status, .. } => *status,
             _ => None,
         }
     }
 }
 
-fn connecting(to: Option<SocketAddr>) -> String {
+fn connect_target_text(to: Option<SocketAddr>) -> String {
     to.map_or_else(String::new, |to| format!(" to CONNECT {to}"))
 }
 
 /// Time limit of an attempt or of a stage of it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::deliver) struct Limit {
-    pub stage: Stage,
+    pub stage: AttemptStage,
     pub allowed: Duration,
     pub deadline: Instant,
 }
 
 impl Limit {
     /// A limit that starts now.
-    pub fn new(stage: Stage, allowed: Duration) -> Self {
+    pub fn new(stage: AttemptStage, allowed: Duration) -> Self {
         Self { stage, allowed, deadline: Instant::now() + allowed }
     }
 
     /// Time since the start of the limit.
-    pub fn took(&self) -> Duration {
+    pub fn elapsed(&self) -> Duration {
         (Instant::now() + self.allowed).saturating_duration_since(self.deadline)
     }
 
     /// The same limit, later by the time that the stage was suspended.
-    pub fn put_off(self, wait: Duration) -> Limit {
+    pub fn postponed(self, wait: Duration) -> Limit {
         Self { deadline: self.deadline + wait, ..self }
     }
 
     /// Returns the limit that ends first: a stage takes no longer than the whole attempt.
-    pub fn within(self, whole: Limit) -> Limit {
+    pub fn earlier_of(self, whole: Limit) -> Limit {
         if whole.deadline < self.deadline { whole } else { self }
     }
 }
 
 /// The stage that a limit applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::deliver) enum Stage {
+pub(in crate::deliver) enum AttemptStage {
     Attempt,
     Connect,
     FirstByte,
 }
 
-impl std::fmt::Display for Stage {
+impl std::fmt::Display for AttemptStage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Stage::Attempt => "the attempt",
-            Stage::Connect => "connecting",
-            Stage::FirstByte => "the response",
+            AttemptStage::Attempt => "the attempt",
+            AttemptStage::Connect => "connecting",
+            AttemptStage::FirstByte => "the response",
         })
     }
 }
@@ -163,23 +163,23 @@ impl std::fmt::Display for Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::definition::guard::Guard;
+    use crate::definition::guard::AddressGuard;
 
     #[test]
     fn what_clients_see_names_no_address_and_no_proxy() {
         let to: SocketAddr = "10.1.2.3:443".parse().unwrap();
-        let refused = || AttemptFailure::RefusedAddress(Guard::default().check(to.ip()).unwrap_err());
+        let refused = || AttemptFailure::RefusedAddress(AddressGuard::default().check(to.ip()).unwrap_err());
         let proxy = |to, reason: &str| AttemptFailure::Proxy {
             proxy: "egress.corp:3128".into(),
             to,
             status: None,
             reason: reason.into(),
         };
-        let no_token = NoToken {
+        let no_token = TokenError {
             from: "https://login.example".into(),
             status: None,
             reason: format!("failed: {}", refused()).into(),
-            public: Some(format!("failed: {}", refused().public()).into()),
+            public_reason: Some(format!("failed: {}", refused().public()).into()),
         };
         for (failure, told) in [
             (refused(), "none of its addresses may be dialled"),

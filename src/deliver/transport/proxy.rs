@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::eyeballs::{self, Unreached};
+use super::eyeballs::{self, ConnectError};
 use super::failure::AttemptFailure;
 use super::heads::MAX_HEAD;
 use super::resolve::Resolver;
@@ -37,7 +37,7 @@ pub struct Proxy {
 /// A destination that bypasses the proxy: a network, or a host with its subdomains.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
-pub enum Direct {
+pub enum ProxyBypass {
     Network(IpNet),
     Host(Box<str>),
 }
@@ -52,21 +52,21 @@ pub struct BadProxy;
 /// The proxy, and the destinations that bypass it.
 pub(in crate::deliver) struct Egress {
     pub proxy: Option<Proxy>,
-    pub direct: Vec<Direct>,
+    pub bypass: Vec<ProxyBypass>,
 }
 
 impl Egress {
     /// Returns the proxy for an address of a host; None for a direct connection.
     pub fn proxy(&self, host: &str, address: IpAddr) -> Option<&Proxy> {
-        self.proxy.as_ref().filter(|_| !self.direct.iter().any(|direct| direct.holds(host, address)))
+        self.proxy.as_ref().filter(|_| !self.bypass.iter().any(|direct| direct.matches(host, address)))
     }
 }
 
-impl Direct {
-    fn holds(&self, host: &str, address: IpAddr) -> bool {
+impl ProxyBypass {
+    fn matches(&self, host: &str, address: IpAddr) -> bool {
         match self {
-            Direct::Network(network) => network.contains(&address.to_canonical()) || network.contains(&address),
-            Direct::Host(name) => {
+            ProxyBypass::Network(network) => network.contains(&address.to_canonical()) || network.contains(&address),
+            ProxyBypass::Host(name) => {
                 let host = host.trim_end_matches('.').to_ascii_lowercase();
                 host.strip_suffix(&**name).is_some_and(|before| before.is_empty() || before.ends_with('.'))
             }
@@ -88,8 +88,8 @@ impl Proxy {
         let stream = self
             .connect(resolver, deadline)
             .await
-            .map_err(|error| self.failed(format!("can't be reached: {error}")))?;
-        let broke_off = |error: hyper::Error| self.failed(format!("gave no answer: {error}"));
+            .map_err(|error| self.proxy_failure(format!("can't be reached: {error}")))?;
+        let broke_off = |error: hyper::Error| self.proxy_failure(format!("gave no answer: {error}"));
         let (mut sender, connection) =
             http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
         // Aborted when this future is dropped, so a proxy that never answers holds no resources.
@@ -98,23 +98,28 @@ impl Proxy {
         let answer = sender.send_request(self.request(to)).await.map_err(broke_off)?;
         let status = answer.status();
         if !status.is_success() {
-            return Err(self.refused(to, Some(status.as_u16()), format!("answered {status}")));
+            return Err(self.address_failure(to, Some(status.as_u16()), format!("answered {status}")));
         }
         let tunnel = hyper::upgrade::on(answer).await.map_err(broke_off)?;
         match tunnel.downcast::<TokioIo<TcpStream>>() {
             // The server behind the tunnel sends nothing before this side does.
             Ok(parts) if parts.read_buf.is_empty() => Ok(parts.io.into_inner()),
-            _ => Err(self.failed("sent data after its response".to_owned())),
+            _ => Err(self.proxy_failure("sent data after its response".to_owned())),
         }
     }
 
     /// The error for a failure of the proxy itself.
-    fn failed(&self, reason: String) -> AttemptFailure {
+    fn proxy_failure(&self, reason: String) -> AttemptFailure {
         self.failure(None, None, reason)
     }
 
     /// The error for an address that the proxy did not connect to.
-    pub(in crate::deliver) fn refused(&self, to: SocketAddr, status: Option<u16>, reason: String) -> AttemptFailure {
+    pub(in crate::deliver) fn address_failure(
+        &self,
+        to: SocketAddr,
+        status: Option<u16>,
+        reason: String,
+    ) -> AttemptFailure {
         self.failure(Some(to), status, reason)
     }
 
@@ -130,10 +135,10 @@ impl Proxy {
     /// Connects to the proxy. The guard does not check its address, because the operator configured it.
     async fn connect(&self, resolver: &Resolver, deadline: Instant) -> io::Result<TcpStream> {
         let addresses = resolver.look_up(&self.host, self.port).await?;
-        let reached = eyeballs::first_of(addresses, deadline, TcpStream::connect).await;
+        let reached = eyeballs::connect_first(addresses, deadline, TcpStream::connect).await;
         let stream = reached.map_err(|unreached| match unreached {
-            Unreached::Failed(reason) => reason,
-            Unreached::NoAnswer(_) => io::ErrorKind::TimedOut.into(),
+            ConnectError::Failed(reason) => reason,
+            ConnectError::NoAnswer(_) => io::ErrorKind::TimedOut.into(),
         })?;
         stream.set_nodelay(true)?;
         Ok(stream)
@@ -180,12 +185,12 @@ fn authorization(credentials: &str) -> Result<HeaderValue, BadProxy> {
     Ok(value)
 }
 
-impl From<String> for Direct {
+impl From<String> for ProxyBypass {
     fn from(text: String) -> Self {
         let address = text.parse().map(|address: IpAddr| address.into());
         match text.parse().or(address) {
-            Ok(network) => Direct::Network(network),
-            Err(_) => Direct::Host(text.trim_start_matches("*.").trim_matches('.').to_ascii_lowercase().into()),
+            Ok(network) => ProxyBypass::Network(network),
+            Err(_) => ProxyBypass::Host(text.trim_start_matches("*.").trim_matches('.').to_ascii_lowercase().into()),
         }
     }
 }
@@ -226,9 +231,9 @@ mod tests {
     #[test]
     fn what_is_reached_directly_is_a_network_or_a_host_with_those_below_it() {
         let direct = ["10.0.0.0/8", "192.168.1.1", "Internal.example", ".corp", "*.lan"];
-        let direct = direct.map(|text| Direct::from(text.to_owned())).to_vec();
+        let direct = direct.map(|text| ProxyBypass::from(text.to_owned())).to_vec();
         let proxy = Some(Proxy::try_from("http://proxy:1".to_owned()).unwrap());
-        let egress = Egress { proxy, direct };
+        let egress = Egress { proxy, bypass: direct };
         let directly = |host: &str, address: &str| egress.proxy(host, address.parse().unwrap()).is_none();
         for (host, address) in [
             ("a.example", "10.1.2.3"),
@@ -249,6 +254,6 @@ mod tests {
         ] {
             assert!(!directly(host, address), "{host} {address}");
         }
-        assert!(Egress { proxy: None, direct: vec![] }.proxy("a", "8.8.8.8".parse().unwrap()).is_none());
+        assert!(Egress { proxy: None, bypass: vec![] }.proxy("a", "8.8.8.8".parse().unwrap()).is_none());
     }
 }

@@ -11,18 +11,18 @@ use tokio::sync::Semaphore;
 
 /// Max concurrent lookups. Each occupies a thread for as long as the system's resolver takes, even when its caller no
 /// longer waits. There are 512 blocking threads, and other blocking work, such as a commit, needs some of them.
-const LOOK_UPS: usize = 384;
+const MAX_CONCURRENT_LOOKUPS: usize = 384;
 
-type Answer = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+type LookupFuture = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
 /// Looks up the addresses of a name. A test can return different ones for each lookup.
 #[derive(Clone)]
-pub(in crate::deliver) struct Resolver(Arc<dyn Fn(&str) -> Answer + Send + Sync>);
+pub(in crate::deliver) struct Resolver(Arc<dyn Fn(&str) -> LookupFuture + Send + Sync>);
 
 impl Resolver {
     /// The system's resolver.
     pub fn system() -> Self {
-        let permits = Arc::new(Semaphore::new(LOOK_UPS));
+        let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_LOOKUPS));
         Self::new(move |name| {
             let (name, permits) = (name.to_owned(), permits.clone());
             async move {
@@ -50,7 +50,7 @@ impl Resolver {
     /// # Errors
     /// The resolver's error, or the name has no address.
     pub async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let host = bare(host);
+        let host = strip_brackets(host);
         let addresses = match host.parse::<IpAddr>() {
             Ok(address) => vec![address],
             Err(_) => (self.0)(host).await?,
@@ -63,6 +63,6 @@ impl Resolver {
 }
 
 /// A host without the brackets that a URL has around an IPv6 address.
-pub(in crate::deliver) fn bare(host: &str) -> &str {
+pub(in crate::deliver) fn strip_brackets(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }

@@ -9,74 +9,74 @@ use std::task::{Context, Poll, ready};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::status_line::StatusLine;
+use super::status_line::StatusLineParser;
 
 /// What has been received on a stream so far.
 #[derive(Debug, Default)]
 pub(in crate::deliver) struct ResponseProgress {
-    bytes: AtomicUsize,
+    bytes_received: AtomicUsize,
     /// None until a part of the request was sent. Earlier bytes are not a response to it, but a notice of a server
     /// that is about to close the connection (408).
-    answer: Mutex<Option<StatusLine>>,
+    status_line: Mutex<Option<StatusLineParser>>,
     /// The TLS error that ended the stream. On TLS 1.3 a server refuses or requires a client certificate only after
     /// the handshake has ended on this side.
-    tls: OnceLock<rustls::Error>,
+    tls_error: OnceLock<rustls::Error>,
 }
 
 impl ResponseProgress {
     pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.bytes_received.load(Ordering::Relaxed)
     }
 
     /// Bytes sent from here on belong to another request.
     pub fn begin_request(&self) {
-        *self.answer() = None;
+        *self.lock_status_line() = None;
     }
 
     /// The status of the response to the last request, once its line is complete.
     pub fn status(&self) -> Option<u16> {
-        self.answer().as_ref()?.status()
+        self.lock_status_line().as_ref()?.status()
     }
 
     /// The TLS error that ended the stream.
     pub fn tls_error(&self) -> Option<&rustls::Error> {
-        self.tls.get()
+        self.tls_error.get()
     }
 
-    fn ended(&self, reason: &io::Error) {
+    fn record_error(&self, reason: &io::Error) {
         if let Some(reason) = reason.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            let _ = self.tls.set(reason.clone());
+            let _ = self.tls_error.set(reason.clone());
         }
     }
 
-    fn sent(&self, bytes: usize) {
+    fn record_sent(&self, bytes: usize) {
         if bytes > 0 {
-            self.answer().get_or_insert_default();
+            self.lock_status_line().get_or_insert_default();
         }
     }
 
-    fn came(&self, bytes: &[u8]) {
-        self.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
-        if let Some(status_line) = &mut *self.answer() {
-            status_line.read(bytes);
+    fn record_received(&self, bytes: &[u8]) {
+        self.bytes_received.fetch_add(bytes.len(), Ordering::Relaxed);
+        if let Some(status_line) = &mut *self.lock_status_line() {
+            status_line.feed(bytes);
         }
     }
 
-    fn answer(&self) -> MutexGuard<'_, Option<StatusLine>> {
-        self.answer.lock()
+    fn lock_status_line(&self) -> MutexGuard<'_, Option<StatusLineParser>> {
+        self.status_line.lock()
     }
 }
 
 pub(in crate::deliver) struct ObservedStream<S> {
     stream: S,
-    seen: Arc<ResponseProgress>,
+    progress: Arc<ResponseProgress>,
 }
 
 impl<S> ObservedStream<S> {
     /// Wraps a stream. Also returns its progress, which can be read while the stream is in use elsewhere.
     pub fn new(stream: S) -> (Self, Arc<ResponseProgress>) {
         let seen = Arc::<ResponseProgress>::default();
-        (Self { stream, seen: seen.clone() }, seen)
+        (Self { stream, progress: seen.clone() }, seen)
     }
 }
 
@@ -86,11 +86,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
         if let Poll::Ready(Err(reason)) = &polled {
-            this.seen.ended(reason);
+            this.progress.record_error(reason);
         }
         let came = &buffer.filled()[before..];
         if !came.is_empty() {
-            this.seen.came(came);
+            this.progress.record_received(came);
         }
         polled
     }
@@ -100,7 +100,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.stream).poll_write(context, data))?;
-        this.seen.sent(written);
+        this.progress.record_sent(written);
         Poll::Ready(Ok(written))
     }
 
@@ -119,7 +119,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(context, data))?;
-        this.seen.sent(written);
+        this.progress.record_sent(written);
         Poll::Ready(Ok(written))
     }
 

@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::connection::{Body, Connection, Http2};
-use super::dial::{Dialer, Offer};
-use super::failure::{AttemptFailure, Limit, Stage};
+use super::dial::{AlpnOffer, Dialer};
+use super::failure::{AttemptFailure, AttemptStage, Limit};
 use super::signature::Signer;
 use crate::definition::Endpoint;
 use crate::deliver::metrics::DeliveryMetrics;
@@ -25,25 +25,25 @@ const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const OUTHOOK_SEQUENCE: HeaderName = HeaderName::from_static("outhook-sequence");
 const OUTHOOK_EVENT_DATE: HeaderName = HeaderName::from_static("outhook-event-date");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const OUTHOOK: HeaderValue = HeaderValue::from_static(concat!("outhook/", env!("CARGO_PKG_VERSION")));
+const CONTENT_TYPE_JSON: HeaderValue = HeaderValue::from_static("application/json");
+const USER_AGENT_VALUE: HeaderValue = HeaderValue::from_static(concat!("outhook/", env!("CARGO_PKG_VERSION")));
 
 /// Buffer size for the header values that differ per request, in bytes: id 36, time 10, signature 47 or 95, sequence
 /// at most 50, date 30. They share one buffer.
-const VALUES_LEN: usize = 192;
+const HEADER_VALUES_CAPACITY: usize = 192;
 
 pub(in crate::deliver) struct Route {
     pub endpoint: Arc<Endpoint>,
     /// The endpoint as logs and dead letters show it: scheme, host and port. Path and query are omitted, because many
     /// receivers (Slack, Discord, Teams) have their token in them.
-    pub shown: Box<str>,
+    pub origin: Box<str>,
     host: HeaderValue,
     path: Uri,
     /// Created once, so that TLS sessions can be resumed.
     connector: OnceLock<TlsConnector>,
     /// The connection that the lane's workers share when the endpoint speaks HTTP/2. The lock is held while it is
     /// dialled, so that the other workers wait for it instead of dialling too.
-    shared: Mutex<Option<Http2>>,
+    shared_http2: Mutex<Option<Http2>>,
     /// The endpoint is known not to speak HTTP/2, so no worker waits for a shared connection.
     http1_only: AtomicBool,
     /// The endpoint speaks HTTP/2, but requires HTTP/1.1 (HTTP_1_1_REQUIRED), so only HTTP/1.1 is offered.
@@ -53,11 +53,11 @@ pub(in crate::deliver) struct Route {
 impl Route {
     pub fn new(endpoint: Arc<Endpoint>) -> Self {
         Self {
-            shown: endpoint.origin().into(),
+            origin: endpoint.origin().into(),
             host: host(&endpoint),
             path: path(&endpoint),
             connector: OnceLock::new(),
-            shared: Mutex::default(),
+            shared_http2: Mutex::default(),
             http1_only: AtomicBool::new(!endpoint.https),
             http1_required: AtomicBool::new(false),
             endpoint,
@@ -72,7 +72,7 @@ impl Route {
         metrics: &DeliveryMetrics,
         attempt: Limit,
     ) -> Result<(Connection, bool), AttemptFailure> {
-        let limit = Limit::new(Stage::Connect, dialer.connect_timeout).within(attempt);
+        let limit = Limit::new(AttemptStage::Connect, dialer.connect_timeout).earlier_of(attempt);
         let connecting = self.connect_until(dialer, metrics, limit.deadline);
         timeout_at(limit.deadline, connecting).await.unwrap_or(Err(AttemptFailure::Timeout(limit)))
     }
@@ -85,7 +85,7 @@ impl Route {
     ) -> Result<(Connection, bool), AttemptFailure> {
         let mut shared = None;
         if !self.http1_only.load(Ordering::Relaxed) {
-            let slot = self.shared.lock().await;
+            let slot = self.shared_http2.lock().await;
             if let Some(open) = slot.as_ref().filter(|open| open.is_ready()) {
                 return Ok((Connection::Http2(open.clone()), true));
             }
@@ -93,9 +93,9 @@ impl Route {
             shared = (!self.http1_only.load(Ordering::Relaxed)).then_some(slot);
         }
         let connector = self.connector.get_or_init(|| dialer.connector(&self.endpoint));
-        let offer = if self.http1_required.load(Ordering::Relaxed) { Offer::Http1 } else { Offer::Both };
+        let offer = if self.http1_required.load(Ordering::Relaxed) { AlpnOffer::Http1 } else { AlpnOffer::Both };
         let connection = dialer.dial(&self.endpoint, connector, offer, deadline).await?;
-        self.note_protocol(&connection, metrics);
+        self.record_protocol(&connection, metrics);
         if let (Connection::Http2(open), Some(slot)) = (&connection, &mut shared) {
             **slot = Some(open.clone());
         }
@@ -111,12 +111,12 @@ impl Route {
     /// Drops the shared connection. Called when no worker is left.
     pub fn disconnect(&self) {
         // A holder of the lock is about to use the connection.
-        if let Ok(mut shared) = self.shared.try_lock() {
+        if let Ok(mut shared) = self.shared_http2.try_lock() {
             shared.take();
         }
     }
 
-    fn note_protocol(&self, connection: &Connection, metrics: &DeliveryMetrics) {
+    fn record_protocol(&self, connection: &Connection, metrics: &DeliveryMetrics) {
         let http1 = matches!(connection, Connection::Http1(_));
         self.http1_only.store(http1, Ordering::Relaxed);
         if http1 { &metrics.opened_http1 } else { &metrics.opened_http2 }.increment(1);
@@ -131,7 +131,7 @@ impl Route {
         signer: &mut Signer,
         now: u64,
     ) -> Request<Body> {
-        let buffer = &mut BytesMut::with_capacity(VALUES_LEN);
+        let buffer = &mut BytesMut::with_capacity(HEADER_VALUES_CAPACITY);
         let id = text(buffer, message.id);
         let timestamp = text(buffer, now);
         let signature = signer.sign(&message.target, &id, (now, &timestamp), &message.body);
@@ -151,8 +151,8 @@ impl Route {
             }
             Connection::Http2(_) => &self.endpoint.uri,
         };
-        headers.insert(CONTENT_TYPE, JSON);
-        headers.insert(USER_AGENT, OUTHOOK);
+        headers.insert(CONTENT_TYPE, CONTENT_TYPE_JSON);
+        headers.insert(USER_AGENT, USER_AGENT_VALUE);
         headers.insert(WEBHOOK_ID, value(id));
         headers.insert(WEBHOOK_TIMESTAMP, value(timestamp));
         headers.insert(WEBHOOK_SIGNATURE, value(signature));
@@ -170,7 +170,7 @@ impl Route {
 }
 
 /// Converts a request to the form of HTTP/1.1: only the path as the URI, and the host as a header.
-pub(in crate::deliver) fn in_origin_form<B>(endpoint: &Endpoint, request: &mut Request<B>) {
+pub(in crate::deliver) fn to_origin_form<B>(endpoint: &Endpoint, request: &mut Request<B>) {
     *request.uri_mut() = path(endpoint);
     request.headers_mut().insert(HOST, host(endpoint));
 }

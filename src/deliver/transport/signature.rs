@@ -16,10 +16,10 @@ const SIGNATURE_LEN: usize = 3 + 44;
 /// Signs messages, and keeps the keys of the last webhook: a lane's calls nearly always belong to the same one.
 #[derive(Default)]
 pub(in crate::deliver) struct Signer {
-    last: Option<(Arc<Target>, Keys)>,
+    cached_keys: Option<(Arc<Target>, SigningKeys)>,
 }
 
-struct Keys {
+struct SigningKeys {
     key: hmac::Key,
     /// The replaced key, and until when it signs too, in seconds since 1970.
     old: Option<(hmac::Key, i64)>,
@@ -41,7 +41,7 @@ impl Signature {
         self.len += bytes.len();
     }
 
-    fn add(&mut self, key: &hmac::Key, parts: [&[u8]; 5]) {
+    fn push_signature(&mut self, key: &hmac::Key, parts: [&[u8]; 5]) {
         let mut context = hmac::Context::with_key(key);
         parts.into_iter().for_each(|part| context.update(part));
         self.push(b"v1,");
@@ -58,22 +58,22 @@ impl Signer {
         let keys = self.keys(target);
         let parts = [id, b".", timestamp, b".", body];
         let mut signature = Signature { bytes: [0; SIGNATURE_LEN * 2 + 1], len: 0 };
-        signature.add(&keys.key, parts);
+        signature.push_signature(&keys.key, parts);
         if let Some((old, until)) = &keys.old
             && i64::try_from(now).is_ok_and(|now| now < *until)
         {
             signature.push(b" ");
-            signature.add(old, parts);
+            signature.push_signature(old, parts);
         }
         signature
     }
 
-    fn keys(&mut self, target: &Arc<Target>) -> &Keys {
-        if !self.last.as_ref().is_some_and(|(last, _)| Arc::ptr_eq(last, target)) {
+    fn keys(&mut self, target: &Arc<Target>) -> &SigningKeys {
+        if !self.cached_keys.as_ref().is_some_and(|(last, _)| Arc::ptr_eq(last, target)) {
             let key = |secret: &Secret| hmac::Key::new(hmac::HMAC_SHA256, &secret.key());
             let old = target.old_secret.as_ref().map(|old| (key(&old.secret), old.until));
-            self.last = Some((target.clone(), Keys { key: key(&target.secret), old }));
+            self.cached_keys = Some((target.clone(), SigningKeys { key: key(&target.secret), old }));
         }
-        &self.last.as_ref().expect("set above when it was missing").1
+        &self.cached_keys.as_ref().expect("set above when it was missing").1
     }
 }

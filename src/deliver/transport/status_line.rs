@@ -2,17 +2,17 @@
 //! headers is still a response: its status says whether the receiver took the message.
 
 /// The length of `HTTP/1.1 200`, without the reason phrase.
-const LEN: usize = 12;
+const STATUS_LINE_LEN: usize = 12;
 
 /// Incremental parser of status lines. It reads no further than the line of the final status.
 #[derive(Debug, Default)]
-pub(in crate::deliver) struct StatusLine {
-    part: LinePart,
-    line: [u8; LEN],
+pub(in crate::deliver) struct StatusLineParser {
+    state: ParserState,
+    line: [u8; STATUS_LINE_LEN],
 }
 
 #[derive(Debug, Clone, Copy)]
-enum LinePart {
+enum ParserState {
     /// The number of bytes of the line so far.
     Line(usize),
     /// In the reason phrase, up to the end of the line.
@@ -23,68 +23,68 @@ enum LinePart {
     },
     Found(u16),
     /// Not HTTP/1.
-    Other,
+    NotHttp,
 }
 
-impl Default for LinePart {
+impl Default for ParserState {
     fn default() -> Self {
-        LinePart::Line(0)
+        ParserState::Line(0)
     }
 }
 
-impl StatusLine {
-    pub fn read(&mut self, bytes: &[u8]) {
+impl StatusLineParser {
+    pub fn feed(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            if let LinePart::Found(_) | LinePart::Other = self.part {
+            if let ParserState::Found(_) | ParserState::NotHttp = self.state {
                 return;
             }
-            self.part = self.next(*byte);
+            self.state = self.next(*byte);
         }
     }
 
     /// The final status, once its line is complete.
     pub fn status(&self) -> Option<u16> {
-        match self.part {
-            LinePart::Found(status) => Some(status),
+        match self.state {
+            ParserState::Found(status) => Some(status),
             _ => None,
         }
     }
 
-    fn next(&mut self, byte: u8) -> LinePart {
-        match (self.part, byte) {
+    fn next(&mut self, byte: u8) -> ParserState {
+        match (self.state, byte) {
             // Empty lines before the status line are skipped (RFC 9112, 2.2).
-            (LinePart::Line(0), b'\r' | b'\n') => LinePart::Line(0),
-            (LinePart::Line(LEN), b' ' | b'\r' | b'\n') => match status_of(&self.line) {
-                Some(status) if byte == b'\n' => ended(status),
-                Some(status) => LinePart::Reason(status),
-                None => LinePart::Other,
+            (ParserState::Line(0), b'\r' | b'\n') => ParserState::Line(0),
+            (ParserState::Line(STATUS_LINE_LEN), b' ' | b'\r' | b'\n') => match status_of(&self.line) {
+                Some(status) if byte == b'\n' => state_after_status(status),
+                Some(status) => ParserState::Reason(status),
+                None => ParserState::NotHttp,
             },
-            (LinePart::Line(LEN), _) => LinePart::Other,
-            (LinePart::Line(filled), byte) => {
+            (ParserState::Line(STATUS_LINE_LEN), _) => ParserState::NotHttp,
+            (ParserState::Line(filled), byte) => {
                 self.line[filled] = byte;
-                LinePart::Line(filled + 1)
+                ParserState::Line(filled + 1)
             }
-            (LinePart::Reason(status), b'\n') => ended(status),
-            (LinePart::Interim { is_empty: true }, b'\n') => LinePart::Line(0),
-            (LinePart::Interim { .. }, b'\n') => LinePart::Interim { is_empty: true },
-            (LinePart::Interim { is_empty: true }, b'\r') => LinePart::Interim { is_empty: true },
-            (LinePart::Interim { .. }, _) => LinePart::Interim { is_empty: false },
+            (ParserState::Reason(status), b'\n') => state_after_status(status),
+            (ParserState::Interim { is_empty: true }, b'\n') => ParserState::Line(0),
+            (ParserState::Interim { .. }, b'\n') => ParserState::Interim { is_empty: true },
+            (ParserState::Interim { is_empty: true }, b'\r') => ParserState::Interim { is_empty: true },
+            (ParserState::Interim { .. }, _) => ParserState::Interim { is_empty: false },
             (same, _) => same,
         }
     }
 }
 
 /// The state after a status line.
-fn ended(status: u16) -> LinePart {
+fn state_after_status(status: u16) -> ParserState {
     match status {
         // A 101 is final: the connection is no longer HTTP.
-        101 => LinePart::Found(status),
-        100..=199 => LinePart::Interim { is_empty: true },
-        _ => LinePart::Found(status),
+        101 => ParserState::Found(status),
+        100..=199 => ParserState::Interim { is_empty: true },
+        _ => ParserState::Found(status),
     }
 }
 
-fn status_of(line: &[u8; LEN]) -> Option<u16> {
+fn status_of(line: &[u8; STATUS_LINE_LEN]) -> Option<u16> {
     let code = line.strip_prefix(b"HTTP/1.1 ").or_else(|| line.strip_prefix(b"HTTP/1.0 "))?;
     let [hundreds @ b'1'..=b'9', tens @ b'0'..=b'9', ones @ b'0'..=b'9'] = code else { return None };
     let digit = |sign: &u8| u16::from(sign - b'0');
@@ -98,8 +98,8 @@ mod tests {
     use super::*;
 
     fn status(parts: &[&[u8]]) -> Option<u16> {
-        let mut line = StatusLine::default();
-        parts.iter().for_each(|part| line.read(part));
+        let mut line = StatusLineParser::default();
+        parts.iter().for_each(|part| line.feed(part));
         line.status()
     }
 

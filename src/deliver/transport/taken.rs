@@ -16,9 +16,9 @@ use hyper::body::{Body, Frame, SizeHint};
 
 /// Set when hyper asks for the body.
 #[derive(Debug, Clone, Default)]
-pub(in crate::deliver) struct Taken(Arc<AtomicBool>);
+pub(in crate::deliver) struct TakenFlag(Arc<AtomicBool>);
 
-impl Taken {
+impl TakenFlag {
     /// Returns whether hyper has asked for the body. Reliable once the task that asks for it has ended.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)
@@ -26,18 +26,18 @@ impl Taken {
 }
 
 /// A body that records when it is taken.
-pub(in crate::deliver) struct TellingBody {
+pub(in crate::deliver) struct TrackedBody {
     body: Full<Bytes>,
-    taken: Taken,
+    taken: TakenFlag,
 }
 
-impl TellingBody {
-    pub fn new(body: Full<Bytes>, taken: Taken) -> Self {
+impl TrackedBody {
+    pub fn new(body: Full<Bytes>, taken: TakenFlag) -> Self {
         Self { body, taken }
     }
 }
 
-impl Body for TellingBody {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -31,13 +31,13 @@ pub enum TlsSettingsError {
 
 /// Creates connectors. All offer HTTP/2 first, then HTTP/1.1 (ALPN, RFC 7301).
 pub(in crate::deliver) struct TlsConnectors {
-    believed: Believed,
+    trust_roots: TrustRoots,
     connector: TlsConnector,
 }
 
 /// The certificate authorities that are trusted.
 #[derive(Clone)]
-enum Believed {
+enum TrustRoots {
     System(Arc<Verifier>),
     Authorities(Arc<RootCertStore>),
 }
@@ -48,36 +48,36 @@ impl TlsConnectors {
     /// The second is only a warning if http is allowed.
     pub fn new(config: &Config) -> Result<Self, TlsSettingsError> {
         let believed = match &config.ca_file {
-            Some(path) => Believed::Authorities(Arc::new(authorities_in(path)?)),
+            Some(path) => TrustRoots::Authorities(Arc::new(authorities_in(path)?)),
             None => match Verifier::new(Arc::new(default_provider())) {
-                Ok(verifier) => Believed::System(Arc::new(verifier)),
+                Ok(verifier) => TrustRoots::System(Arc::new(verifier)),
                 Err(reason) if config.allow_http => {
                     warn!(%reason, "no certificate authorities found, so calls to https URLs will fail: install \
                          ca-certificates or set delivery.ca_file");
-                    Believed::Authorities(Arc::new(RootCertStore::empty()))
+                    TrustRoots::Authorities(Arc::new(RootCertStore::empty()))
                 }
                 Err(reason) => return Err(TlsSettingsError::System(reason)),
             },
         };
-        Ok(Self { connector: connector(believed.clone(), None), believed })
+        Ok(Self { connector: connector(believed.clone(), None), trust_roots: believed })
     }
 
     /// Returns a connector with a webhook's TLS settings, or the default one. Keep it: its TLS sessions can be
     /// resumed.
     pub fn connector(&self, own: Option<&definition::CompiledTls>) -> TlsConnector {
         let Some(own) = own else { return self.connector.clone() };
-        let believed = own.authorities.clone().map_or_else(|| self.believed.clone(), Believed::Authorities);
+        let believed = own.authorities.clone().map_or_else(|| self.trust_roots.clone(), TrustRoots::Authorities);
         connector(believed, own.identity.clone())
     }
 }
 
-fn connector(believed: Believed, identity: Option<Arc<SingleCertAndKey>>) -> TlsConnector {
+fn connector(believed: TrustRoots, identity: Option<Arc<SingleCertAndKey>>) -> TlsConnector {
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring's suites serve both TLS 1.2 and 1.3");
     let builder = match believed {
-        Believed::System(verifier) => builder.dangerous().with_custom_certificate_verifier(verifier),
-        Believed::Authorities(authorities) => builder.with_root_certificates(authorities),
+        TrustRoots::System(verifier) => builder.dangerous().with_custom_certificate_verifier(verifier),
+        TrustRoots::Authorities(authorities) => builder.with_root_certificates(authorities),
     };
     let mut tls = match identity {
         Some(identity) => builder.with_client_cert_resolver(identity),

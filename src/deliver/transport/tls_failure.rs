@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 /// Explains the error of a handshake.
-pub(in crate::deliver) fn in_words(error: &io::Error) -> Cow<'static, str> {
+pub(in crate::deliver) fn explain(error: &io::Error) -> Cow<'static, str> {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        Some(error) => of_tls(error),
+        Some(error) => explain_tls_error(error),
         None => match error.kind() {
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::ConnectionReset
@@ -25,9 +25,9 @@ pub(in crate::deliver) fn in_words(error: &io::Error) -> Cow<'static, str> {
     }
 }
 
-fn of_tls(error: &Error) -> Cow<'static, str> {
+fn explain_tls_error(error: &Error) -> Cow<'static, str> {
     match error {
-        Error::InvalidCertificate(reason) => of_certificate(reason),
+        Error::InvalidCertificate(reason) => explain_certificate_error(reason),
         Error::NoCertificatesPresented => "it sends no certificate".into(),
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType
@@ -45,8 +45,8 @@ fn of_tls(error: &Error) -> Cow<'static, str> {
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::SupportedVersionsExtensionRequired,
         ) => OLD_TLS.into(),
-        Error::PeerIncompatible(_) => NOTHING_IN_COMMON.into(),
-        Error::AlertReceived(alert) => of_alert(*alert),
+        Error::PeerIncompatible(_) => NO_COMMON_CIPHERS.into(),
+        Error::AlertReceived(alert) => explain_alert(*alert),
         Error::NoApplicationProtocol => NO_HTTP.into(),
         Error::UnsupportedNameType => "its host is not a name that a certificate can be for".into(),
         Error::PeerMisbehaved(_)
@@ -59,7 +59,7 @@ fn of_tls(error: &Error) -> Cow<'static, str> {
 }
 
 const OLD_TLS: &str = "it supports neither TLS 1.2 nor TLS 1.3: enable one of them on the server";
-const NOTHING_IN_COMMON: &str = "it accepts none of the offered ciphers, key exchanges or signatures: enable the \
+const NO_COMMON_CIPHERS: &str = "it accepts none of the offered ciphers, key exchanges or signatures: enable the \
                                  usual ones of TLS 1.2 or 1.3 on the server, such as ECDHE with AES-GCM";
 const NO_HTTP: &str = "it offers neither HTTP/2 nor HTTP/1.1 by ALPN";
 const OTHER_NAME: &str = "its certificate is not for the URL's host: use a host name that the certificate has as a \
@@ -69,7 +69,7 @@ const BAD_SIGNATURE: &str = "its certificate, or one of its chain, is not signed
 const OLD_SIGNATURE: &str = "the signature of its certificate is not accepted, for example because of SHA-1 or a short \
                              key: it needs a new one";
 
-fn of_certificate(reason: &CertificateError) -> Cow<'static, str> {
+fn explain_certificate_error(reason: &CertificateError) -> Cow<'static, str> {
     match reason {
         CertificateError::UnknownIssuer => {
             "the issuer of its certificate is not known: for a private authority, put its certificate in the webhook's \
@@ -79,11 +79,11 @@ fn of_certificate(reason: &CertificateError) -> Cow<'static, str> {
         }
         CertificateError::Expired => "its certificate has expired: renew it".into(),
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!("its certificate has expired{}: renew it", at(not_after.as_secs())).into()
+            format!("its certificate has expired{}: renew it", time_text(not_after.as_secs())).into()
         }
         CertificateError::NotValidYet => "its certificate is not valid yet".into(),
         CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("its certificate is not valid yet: it is valid from{}", at(not_before.as_secs())).into()
+            format!("its certificate is not valid yet: it is valid from{}", time_text(not_before.as_secs())).into()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => OTHER_NAME.into(),
         CertificateError::Revoked => "its certificate was revoked: it needs a new one".into(),
@@ -106,16 +106,16 @@ fn of_certificate(reason: &CertificateError) -> Cow<'static, str> {
 }
 
 /// A second since 1970, as a time.
-fn at(seconds: u64) -> String {
+fn time_text(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map_or_else(String::new, |time| format!(" {time}"))
 }
 
-fn of_alert(alert: AlertDescription) -> Cow<'static, str> {
+fn explain_alert(alert: AlertDescription) -> Cow<'static, str> {
     match alert {
         AlertDescription::ProtocolVersion => OLD_TLS.into(),
         AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => format!(
-            "it ended the TLS handshake (handshake_failure): {NOTHING_IN_COMMON}; or it requires a client certificate: \
+            "it ended the TLS handshake (handshake_failure): {NO_COMMON_CIPHERS}; or it requires a client certificate: \
                      set the webhook's Tls.ClientCertificate"
         )
         .into(),

@@ -17,32 +17,32 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
-use super::dial::{Dialer, Offer};
-use super::failure::{AttemptFailure, Limit, NoToken};
+use super::dial::{AlpnOffer, Dialer};
+use super::failure::{AttemptFailure, Limit, TokenError};
 use crate::rules::{Target, TokenSource};
 
-const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const CONTENT_TYPE_FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const ACCEPT_JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Max size of a token response, in bytes.
-const MAX_ANSWER: usize = 64 * 1024;
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// Lifetime of a token whose response does not state one.
-const LIFETIME: Duration = Duration::from_secs(300);
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
 /// Max time that a token is kept, whatever its response says.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// A token is not used in the last tenth of its lifetime, or the last 30 s if that is shorter: a request takes a
 /// while.
-const MARGIN: Duration = Duration::from_secs(30);
+const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
 /// Pause before the token endpoint is asked again after a failed fetch, or after a token was refused that was just
 /// fetched.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// A token of a webhook, as an Authorization header.
 pub(in crate::deliver) struct Token {
     pub authorization: HeaderValue,
-    fetched: Instant,
-    good_until: Instant,
+    fetched_at: Instant,
+    usable_until: Instant,
     /// The endpoint has accepted it. If it is refused later, it was revoked.
-    accepted: AtomicBool,
+    was_accepted: AtomicBool,
 }
 
 /// The tokens of all webhooks, by the address of their targets. An entry does not keep its target, but no other target
@@ -73,7 +73,7 @@ enum LastFetch {
     #[default]
     Nothing,
     Token(Arc<Token>),
-    Failed(Instant, NoToken),
+    Failed(Instant, TokenError),
 }
 
 impl Token {
@@ -81,14 +81,14 @@ impl Token {
     pub fn is_refused<B>(&self, answer: &Response<B>) -> bool {
         let refused = answer.status() == StatusCode::UNAUTHORIZED;
         if !refused {
-            self.accepted.store(true, Ordering::Relaxed);
+            self.was_accepted.store(true, Ordering::Relaxed);
         }
         refused
     }
 
     /// Returns whether a new token could help. It can't if this one was just fetched and never accepted.
     pub fn is_worth_renewing(&self) -> bool {
-        self.accepted.load(Ordering::Relaxed) || self.fetched.elapsed() >= PAUSE
+        self.was_accepted.load(Ordering::Relaxed) || self.fetched_at.elapsed() >= RETRY_DELAY
     }
 }
 
@@ -108,11 +108,11 @@ impl TokenCache {
             let mut last = self.0.lock().await;
             match &*last {
                 LastFetch::Token(token)
-                    if token.good_until > Instant::now() && !refused.is_some_and(|it| Arc::ptr_eq(it, token)) =>
+                    if token.usable_until > Instant::now() && !refused.is_some_and(|it| Arc::ptr_eq(it, token)) =>
                 {
                     return Ok(token.clone());
                 }
-                LastFetch::Failed(at, why) if at.elapsed() < PAUSE => return Err(why.clone()),
+                LastFetch::Failed(at, why) if at.elapsed() < RETRY_DELAY => return Err(why.clone()),
                 _ => {}
             }
             let fetched = fetch(source, dialer).await.map(Arc::new);
@@ -122,67 +122,68 @@ impl TokenCache {
             };
             fetched
         };
-        let late = |_| Err(no_token(source, None, format!("took longer than {:?}", attempt.allowed)));
+        let late = |_| Err(token_error(source, None, format!("took longer than {:?}", attempt.allowed)));
         Ok(timeout_at(attempt.deadline, asking).await.unwrap_or_else(late)?)
     }
 }
 
-async fn fetch(source: &TokenSource, dialer: &Dialer) -> Result<Token, NoToken> {
+async fn fetch(source: &TokenSource, dialer: &Dialer) -> Result<Token, TokenError> {
     let asked = Instant::now();
-    let (mut connection, answer) = match ask(source, dialer, Offer::Both).await? {
-        (_, Err(AttemptFailure::Http1Required)) => ask(source, dialer, Offer::Http1).await?,
-        (_, Err(AttemptFailure::Unprocessed(_))) => ask(source, dialer, Offer::Both).await?,
+    let (mut connection, answer) = match send_token_request(source, dialer, AlpnOffer::Both).await? {
+        (_, Err(AttemptFailure::Http1Required)) => send_token_request(source, dialer, AlpnOffer::Http1).await?,
+        (_, Err(AttemptFailure::Unprocessed(_))) => send_token_request(source, dialer, AlpnOffer::Both).await?,
         asked => asked,
     };
-    let answer = answer.map_err(|failure| cannot_ask(source, &failure))?;
+    let answer = answer.map_err(|failure| request_error(source, &failure))?;
     let status = answer.status();
-    let body = connection.beside(Limited::new(answer.into_body(), MAX_ANSWER).collect()).await;
+    let body = connection.drive_while(Limited::new(answer.into_body(), MAX_RESPONSE_BYTES).collect()).await;
     let body = body
-        .map_err(|_| no_token(source, None, "broke off, or sent a response that is too large".to_owned()))?
+        .map_err(|_| token_error(source, None, "broke off, or sent a response that is too large".to_owned()))?
         .to_bytes();
     if !status.is_success() {
-        return Err(no_token(source, Some(status.as_u16()), format!("answered {status}{}", error_word(&body))));
+        return Err(token_error(source, Some(status.as_u16()), format!("answered {status}{}", error_word(&body))));
     }
-    granted(&body, asked).map_err(|reason| no_token(source, None, format!("sent an invalid token response: {reason}")))
+    parse_token_response(&body, asked)
+        .map_err(|reason| token_error(source, None, format!("sent an invalid token response: {reason}")))
 }
 
 /// Sends a request on a new connection.
-async fn ask(
+async fn send_token_request(
     source: &TokenSource,
     dialer: &Dialer,
-    offer: Offer,
-) -> Result<(Connection, Result<Response<Incoming>, AttemptFailure>), NoToken> {
+    offer: AlpnOffer,
+) -> Result<(Connection, Result<Response<Incoming>, AttemptFailure>), TokenError> {
     let deadline = Instant::now() + dialer.connect_timeout;
     let connector = dialer.connector(&source.endpoint);
     let mut connection = timeout_at(deadline, dialer.dial(&source.endpoint, &connector, offer, deadline))
         .await
-        .map_err(|_| no_token(source, None, format!("could not be reached within {:?}", dialer.connect_timeout)))?
-        .map_err(|failure| cannot_ask(source, &failure))?;
-    let answer = connection.exchange(request(source, &connection)).await;
+        .map_err(|_| token_error(source, None, format!("could not be reached within {:?}", dialer.connect_timeout)))?
+        .map_err(|failure| request_error(source, &failure))?;
+    let answer = connection.send_request(request(source, &connection)).await;
     Ok((connection, answer))
 }
 
-fn cannot_ask(source: &TokenSource, failure: &AttemptFailure) -> NoToken {
-    let told = no_token(source, failure.status(), format!("failed: {failure}"));
-    NoToken { public: Some(format!("failed: {}", failure.public()).into()), ..told }
+fn request_error(source: &TokenSource, failure: &AttemptFailure) -> TokenError {
+    let told = token_error(source, failure.status(), format!("failed: {failure}"));
+    TokenError { public_reason: Some(format!("failed: {}", failure.public()).into()), ..told }
 }
 
 fn request(source: &TokenSource, connection: &Connection) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(source.form.clone()));
+    let mut request = Request::new(Full::new(source.request_body.clone()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = source.endpoint.uri.clone();
     if let Connection::Http1(_) = connection {
-        crate::deliver::transport::route::in_origin_form(&source.endpoint, &mut request);
+        crate::deliver::transport::route::to_origin_form(&source.endpoint, &mut request);
     }
     let headers = request.headers_mut();
-    headers.insert(AUTHORIZATION, source.client.clone());
-    headers.insert(CONTENT_TYPE, FORM);
-    headers.insert(ACCEPT, JSON);
+    headers.insert(AUTHORIZATION, source.client_authorization.clone());
+    headers.insert(CONTENT_TYPE, CONTENT_TYPE_FORM);
+    headers.insert(ACCEPT, ACCEPT_JSON);
     request
 }
 
 /// Parses a token response (RFC 6749, 5.1). Its errors do not show the token.
-fn granted(body: &[u8], asked: Instant) -> Result<Token, &'static str> {
+fn parse_token_response(body: &[u8], asked: Instant) -> Result<Token, &'static str> {
     #[derive(Deserialize)]
     struct Granted {
         access_token: String,
@@ -200,15 +201,15 @@ fn granted(body: &[u8], asked: Instant) -> Result<Token, &'static str> {
         HeaderValue::from_str(&format!("Bearer {}", granted.access_token)).map_err(|_| unsendable)?;
     authorization.set_sensitive(true);
     let lifetime = lifetime(&granted.expires_in);
-    let good_until = asked + lifetime - MARGIN.min(lifetime / 10);
-    Ok(Token { authorization, fetched: asked, good_until, accepted: AtomicBool::new(false) })
+    let good_until = asked + lifetime - EXPIRY_MARGIN.min(lifetime / 10);
+    Ok(Token { authorization, fetched_at: asked, usable_until: good_until, was_accepted: AtomicBool::new(false) })
 }
 
 /// Parses the seconds of `expires_in`, which some servers write as a string.
 fn lifetime(expires_in: &Value) -> Duration {
     let seconds = expires_in.as_f64().or_else(|| expires_in.as_str()?.parse().ok());
     let lifetime = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    lifetime.unwrap_or(LIFETIME).min(MAX_LIFETIME)
+    lifetime.unwrap_or(DEFAULT_LIFETIME).min(MAX_LIFETIME)
 }
 
 /// The error code of a response without a token (RFC 6749, 5.2), if it is one word. A longer text may contain
@@ -220,8 +221,8 @@ fn error_word(body: &[u8]) -> String {
     word.filter(is_word).map_or(String::new(), |word| format!(": {word}"))
 }
 
-fn no_token(source: &TokenSource, status: Option<u16>, reason: String) -> NoToken {
-    NoToken { from: source.endpoint.origin().into(), status, reason: reason.into(), public: None }
+fn token_error(source: &TokenSource, status: Option<u16>, reason: String) -> TokenError {
+    TokenError { from: source.endpoint.origin().into(), status, reason: reason.into(), public_reason: None }
 }
 
 #[cfg(test)]
@@ -233,7 +234,7 @@ mod tests {
         let now = Instant::now();
         let good_for = |expires_in: &str| {
             let body = format!("{{\"access_token\":\"abc\",\"token_type\":\"Bearer\",\"expires_in\":{expires_in}}}");
-            granted(body.as_bytes(), now).unwrap().good_until - now
+            parse_token_response(body.as_bytes(), now).unwrap().usable_until - now
         };
         let seconds = Duration::from_secs;
         assert_eq!(good_for("3600"), seconds(3570));
@@ -254,7 +255,7 @@ mod tests {
             "{\"access_token\":\"s3cret\\n\"}",
             "{\"access_token\":\"s3cret\",\"token_type\":\"mac\"}",
         ] {
-            let error = granted(body.as_bytes(), Instant::now()).err().unwrap();
+            let error = parse_token_response(body.as_bytes(), Instant::now()).err().unwrap();
             assert!(!error.contains("s3cret"), "{error}");
         }
         assert_eq!(error_word(b"{\"error\":\"invalid_client\"}"), ": invalid_client");

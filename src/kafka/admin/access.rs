@@ -35,7 +35,7 @@ impl Admin {
     /// # Errors
     /// No broker answers in time, or it does not support the request.
     pub async fn access_to_topics(&self, topics: BTreeSet<String>) -> KafkaResult<Vec<(String, Access)>> {
-        self.access_to(topics, |asker, topics| authorized::of_topics(asker.client(), topics, PATIENCE)).await
+        self.access_to(topics, |asker, topics| authorized::query_topics(asker.client(), topics, PATIENCE)).await
     }
 
     /// The access to each group, by name. The request joins no group, and the groups need not exist.
@@ -43,7 +43,7 @@ impl Admin {
     /// # Errors
     /// Those of [`Admin::access_to_topics`].
     pub async fn access_to_groups(&self, groups: BTreeSet<String>) -> KafkaResult<Vec<(String, Access)>> {
-        self.access_to(groups, |asker, groups| authorized::of_groups(asker.client(), groups, PATIENCE)).await
+        self.access_to(groups, |asker, groups| authorized::query_groups(asker.client(), groups, PATIENCE)).await
     }
 
     async fn access_to(

@@ -34,21 +34,21 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// No broker answers in time, or it does not support the request.
-pub fn of_topics<C: ClientContext>(
+pub fn query_topics<C: ClientContext>(
     client: &Client<C>,
     topics: &[String],
     within: Duration,
 ) -> KafkaResult<Vec<(String, Access)>> {
-    let names = names(topics)?;
+    let names = to_cstrings(topics)?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     // SAFETY: the client and the names outlive the call. librdkafka's results are part of the event, which is
     // destroyed at the end of the block, after all of them are copied. A null error has the code of no error.
     unsafe {
-        let asking = Asking::new(client, Request::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, within);
+        let asking = AdminRequest::new(client, Request::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, within);
         let topics = rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         rd_kafka_DescribeTopics(client.native_ptr(), topics, asking.options, asking.queue);
         rd_kafka_TopicCollection_destroy(topics);
-        let answer = asking.answer(within)?;
+        let answer = asking.wait_for_event(within)?;
         let mut count = 0;
         let described =
             rd_kafka_DescribeTopics_result_topics(rd_kafka_event_DescribeTopics_result(answer.0), &mut count);
@@ -72,19 +72,19 @@ pub fn of_topics<C: ClientContext>(
 ///
 /// # Errors
 /// Those of [`of_topics`].
-pub fn of_groups<C: ClientContext>(
+pub fn query_groups<C: ClientContext>(
     client: &Client<C>,
     groups: &[String],
     within: Duration,
 ) -> KafkaResult<Vec<(String, Access)>> {
-    let names = names(groups)?;
+    let names = to_cstrings(groups)?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     // SAFETY: as in `of_topics`.
     unsafe {
-        let asking = Asking::new(client, Request::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, within);
+        let asking = AdminRequest::new(client, Request::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, within);
         let (pointers, count) = (pointers.as_mut_ptr(), pointers.len());
         rd_kafka_DescribeConsumerGroups(client.native_ptr(), pointers, count, asking.options, asking.queue);
-        let answer = asking.answer(within)?;
+        let answer = asking.wait_for_event(within)?;
         let mut count = 0;
         let result = rd_kafka_event_DescribeConsumerGroups_result(answer.0);
         let described = rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
@@ -102,17 +102,17 @@ pub fn of_groups<C: ClientContext>(
     }
 }
 
-fn names(names: &[String]) -> KafkaResult<Vec<CString>> {
+fn to_cstrings(names: &[String]) -> KafkaResult<Vec<CString>> {
     names.iter().map(|name| CString::new(name.as_str()).map_err(KafkaError::from)).collect()
 }
 
 /// A request's options, and the queue that receives its answer.
-struct Asking {
+struct AdminRequest {
     options: *mut AdminOptions,
     queue: *mut Queue,
 }
 
-impl Asking {
+impl AdminRequest {
     /// Must not outlive the client.
     fn new<C: ClientContext>(client: &Client<C>, request: Request, within: Duration) -> Self {
         // SAFETY: the client is alive. Without a buffer librdkafka writes no error text, and these requests support
@@ -125,7 +125,7 @@ impl Asking {
         }
     }
 
-    fn answer(&self, within: Duration) -> KafkaResult<Answer> {
+    fn wait_for_event(&self, within: Duration) -> KafkaResult<AdminEvent> {
         // SAFETY: the queue lives as long as this, and an event until the answer is dropped.
         let (event, code) = unsafe {
             // The request's timeout ends first and reports the reason.
@@ -135,7 +135,7 @@ impl Asking {
             }
             (event, rd_kafka_event_error(event))
         };
-        let answer = Answer(event);
+        let answer = AdminEvent(event);
         if code == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             Ok(answer)
         } else {
@@ -144,7 +144,7 @@ impl Asking {
     }
 }
 
-impl Drop for Asking {
+impl Drop for AdminRequest {
     fn drop(&mut self) {
         // SAFETY: both were created by `new`, and this is their only owner.
         unsafe {
@@ -154,9 +154,9 @@ impl Drop for Asking {
     }
 }
 
-struct Answer(*mut Event);
+struct AdminEvent(*mut Event);
 
-impl Drop for Answer {
+impl Drop for AdminEvent {
     fn drop(&mut self) {
         // SAFETY: the event came from a queue, and this is its only owner.
         unsafe { rd_kafka_event_destroy(self.0) }
@@ -174,10 +174,10 @@ unsafe fn reported(operations: *const RawOperation, count: usize) -> Access {
     if !operations.contains(&RawOperation::RD_KAFKA_ACL_OPERATION_DESCRIBE) {
         return Access::Unknown("the brokers do not report it, as Kafka does from 2.3 on".to_owned());
     }
-    Access::Allowed(operations.iter().filter_map(|operation| known(*operation)).collect())
+    Access::Allowed(operations.iter().filter_map(|operation| to_acl_operation(*operation)).collect())
 }
 
-fn known(operation: RawOperation) -> Option<AclOperation> {
+fn to_acl_operation(operation: RawOperation) -> Option<AclOperation> {
     match operation {
         RawOperation::RD_KAFKA_ACL_OPERATION_READ => Some(AclOperation::Read),
         RawOperation::RD_KAFKA_ACL_OPERATION_WRITE => Some(AclOperation::Write),

@@ -36,11 +36,11 @@ pub async fn deleted_unread(
             partitions.add_partition(topic, partition);
         });
     }
-    let asked = tokio::task::spawn_blocking(move || look(&client.create()?, partitions));
+    let asked = tokio::task::spawn_blocking(move || find_deleted(&client.create()?, partitions));
     asked.await.expect("asking brokers does not panic")
 }
 
-fn look(consumer: &BaseConsumer, partitions: TopicPartitionList) -> KafkaResult<Vec<DeletedUnread>> {
+fn find_deleted(consumer: &BaseConsumer, partitions: TopicPartitionList) -> KafkaResult<Vec<DeletedUnread>> {
     // For the answers about all partitions together.
     let deadline = Instant::now() + PATIENCE;
     let left = || deadline.saturating_duration_since(Instant::now());

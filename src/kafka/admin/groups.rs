@@ -55,18 +55,18 @@ fn topics_of(assignment: &[u8]) -> Vec<String> {
 
 fn read(mut bytes: &[u8]) -> Option<Vec<String>> {
     take(&mut bytes, 2)?;
-    let count = number(&mut bytes)?;
+    let count = take_u32(&mut bytes)?;
     let mut topics = Vec::new();
     for _ in 0..count {
         let length = u16::from_be_bytes(take(&mut bytes, 2)?.try_into().ok()?);
         topics.push(String::from_utf8(take(&mut bytes, length.into())?.to_vec()).ok()?);
-        let partitions = number(&mut bytes)?;
+        let partitions = take_u32(&mut bytes)?;
         take(&mut bytes, partitions.checked_mul(4)?)?;
     }
     Some(topics)
 }
 
-fn number(bytes: &mut &[u8]) -> Option<usize> {
+fn take_u32(bytes: &mut &[u8]) -> Option<usize> {
     usize::try_from(u32::from_be_bytes(take(bytes, 4)?.try_into().ok()?)).ok()
 }
 

@@ -18,7 +18,7 @@ pub struct TopicCursor(Vec<i64>);
 pub struct BadCursor;
 
 /// Prefix of a cursor's text, which distinguishes future forms.
-const FORM: &str = "1:";
+const FORMAT_PREFIX: &str = "1:";
 
 impl TopicCursor {
     pub(super) fn new(positions: Vec<i64>) -> Self {
@@ -43,7 +43,7 @@ impl TopicCursor {
 impl fmt::Display for TopicCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let positions: Vec<String> = self.0.iter().map(i64::to_string).collect();
-        f.write_str(&URL_SAFE_NO_PAD.encode(format!("{FORM}{}", positions.join(","))))
+        f.write_str(&URL_SAFE_NO_PAD.encode(format!("{FORMAT_PREFIX}{}", positions.join(","))))
     }
 }
 
@@ -52,7 +52,8 @@ impl FromStr for TopicCursor {
 
     fn from_str(text: &str) -> Result<Self, BadCursor> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| BadCursor)?;
-        let positions = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_prefix(FORM)).ok_or(BadCursor)?;
+        let positions =
+            std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_prefix(FORMAT_PREFIX)).ok_or(BadCursor)?;
         let position = |text: &str| text.parse().ok().filter(|position: &i64| *position >= 0).ok_or(BadCursor);
         positions.split(',').map(position).collect::<Result<_, _>>().map(Self)
     }

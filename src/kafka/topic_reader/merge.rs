@@ -13,11 +13,11 @@ use super::TopicCursor;
 /// Offsets in a partition's first chunk; few, because records may be large.
 const FIRST_CHUNK: i64 = 64;
 /// Max offsets in a chunk, after many small records.
-const LARGEST_CHUNK: i64 = 16 * 1024;
+const MAX_CHUNK: i64 = 16 * 1024;
 
 /// All partitions of a topic, by their numbers.
-pub(super) struct Merge<T> {
-    partitions: Vec<Partition<T>>,
+pub(super) struct PartitionMerge<T> {
+    partitions: Vec<PartitionScan<T>>,
     /// Max bytes of a chunk, unless it is a single record.
     chunk_bytes: u64,
     /// A partition is at its end once it has reached a record older than this.
@@ -27,23 +27,23 @@ pub(super) struct Merge<T> {
 /// The offsets of a partition to scan: from the first, and below the second.
 pub(super) type Span = (i64, i64);
 
-struct Partition<T> {
+struct PartitionScan<T> {
     /// No offset below this one is scanned.
     floor: i64,
     /// All offsets from this one on were scanned.
-    before: i64,
+    scanned_from: i64,
     /// Found records that were not returned yet, the newest first.
     found: VecDeque<FoundRecord<T>>,
     /// Timestamp of the oldest scanned record.
     reached_ms: i64,
     /// Offsets in the next chunk.
-    chunk: i64,
+    chunk_offsets: i64,
 }
 
 struct FoundRecord<T> {
     offset: i64,
     timestamp_ms: i64,
-    what: T,
+    value: T,
 }
 
 /// The next step.
@@ -62,8 +62,8 @@ pub(super) struct Chunk<T> {
     /// The first offset.
     pub from: i64,
     /// The offset after the last.
-    pub before: i64,
-    pub ended: Ended,
+    pub end: i64,
+    pub state: ChunkState,
     found: Vec<FoundRecord<T>>,
     oldest_ms: Option<i64>,
     bytes: u64,
@@ -71,23 +71,23 @@ pub(super) struct Chunk<T> {
 
 /// How far a chunk was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    NotYet,
+pub(super) enum ChunkState {
+    Reading,
     /// All of it was scanned.
-    Whole,
+    Complete,
     /// It has too many bytes: a smaller one must be read instead.
     TooLarge,
 }
 
-impl<T> Merge<T> {
+impl<T> PartitionMerge<T> {
     /// `chunk_bytes` limits the memory of a chunk; several are read together, one per partition.
     pub fn new(spans: &[Span], since_ms: Option<i64>, chunk_bytes: u64) -> Self {
-        let partition = |&(floor, before): &Span| Partition {
+        let partition = |&(floor, before): &Span| PartitionScan {
             floor,
-            before: before.max(floor),
+            scanned_from: before.max(floor),
             found: VecDeque::new(),
             reached_ms: i64::MAX,
-            chunk: FIRST_CHUNK,
+            chunk_offsets: FIRST_CHUNK,
         };
         let since_ms = since_ms.unwrap_or(i64::MIN);
         Self { partitions: spans.iter().map(partition).collect(), chunk_bytes, since_ms }
@@ -95,9 +95,9 @@ impl<T> Merge<T> {
 
     pub fn next(&mut self) -> MergeStep<T> {
         let newest =
-            |(number, partition): (usize, &Partition<T>)| Some((partition.found.front()?.timestamp_ms, number));
+            |(number, partition): (usize, &PartitionScan<T>)| Some((partition.found.front()?.timestamp_ms, number));
         let newest = self.partitions.iter().enumerate().filter_map(newest).max();
-        let may_be_newer = |partition: &Partition<T>| newest.is_none_or(|(at, _)| partition.reached_ms > at);
+        let may_be_newer = |partition: &PartitionScan<T>| newest.is_none_or(|(at, _)| partition.reached_ms > at);
         let unknown =
             self.partitions.iter().enumerate().filter(|(_, partition)| {
                 partition.found.is_empty() && !partition.is_at_end() && may_be_newer(partition)
@@ -107,25 +107,25 @@ impl<T> Merge<T> {
             return MergeStep::Read(chunks);
         }
         let found = newest.and_then(|(_, number)| self.partitions[number].found.pop_front());
-        found.map_or(MergeStep::End, |found| MergeStep::Found(found.what))
+        found.map_or(MergeStep::End, |found| MergeStep::Found(found.value))
     }
 
     /// Takes a chunk that was read. A chunk that was not read to its end is dropped, because its newest records are
     /// missing.
-    pub fn take(&mut self, chunk: Chunk<T>) {
+    pub fn add_chunk(&mut self, chunk: Chunk<T>) {
         let partition = &mut self.partitions[chunk.partition];
-        match chunk.ended {
-            Ended::NotYet => {}
-            Ended::TooLarge => partition.chunk = (partition.chunk / 4).max(1),
-            Ended::Whole => {
+        match chunk.state {
+            ChunkState::Reading => {}
+            ChunkState::TooLarge => partition.chunk_offsets = (partition.chunk_offsets / 4).max(1),
+            ChunkState::Complete => {
                 if chunk.bytes < self.chunk_bytes / 4 {
-                    partition.chunk = (partition.chunk * 2).min(LARGEST_CHUNK);
+                    partition.chunk_offsets = (partition.chunk_offsets * 2).min(MAX_CHUNK);
                 }
-                partition.before = chunk.from;
+                partition.scanned_from = chunk.from;
                 partition.found.extend(chunk.found.into_iter().rev());
                 partition.reached_ms = chunk.oldest_ms.unwrap_or(partition.reached_ms);
                 if partition.reached_ms < self.since_ms {
-                    partition.floor = partition.before;
+                    partition.floor = partition.scanned_from;
                 }
             }
         }
@@ -138,17 +138,17 @@ impl<T> Merge<T> {
 
     /// Where the next page begins; None when all records were returned.
     pub fn cursor(&self) -> Option<TopicCursor> {
-        let at_end = |partition: &Partition<T>| partition.found.is_empty() && partition.is_at_end();
+        let at_end = |partition: &PartitionScan<T>| partition.found.is_empty() && partition.is_at_end();
         if self.partitions.iter().all(at_end) {
             return None;
         }
-        Some(TopicCursor::new(self.partitions.iter().map(Partition::position).collect()))
+        Some(TopicCursor::new(self.partitions.iter().map(PartitionScan::position).collect()))
     }
 }
 
-impl<T> Partition<T> {
+impl<T> PartitionScan<T> {
     fn is_at_end(&self) -> bool {
-        self.before <= self.floor
+        self.scanned_from <= self.floor
     }
 
     /// The offset below which all records are that were not returned yet.
@@ -157,48 +157,48 @@ impl<T> Partition<T> {
             Some(found) => found.offset + 1,
             // A partition at its end stays there, even if the next page has another range.
             None if self.is_at_end() => 0,
-            None => self.before,
+            None => self.scanned_from,
         }
     }
 
     fn next_chunk(&self, partition: usize) -> Chunk<T> {
-        let from = (self.before - self.chunk).max(self.floor);
-        Chunk::new(partition, (from, self.before))
+        let from = (self.scanned_from - self.chunk_offsets).max(self.floor);
+        Chunk::new(partition, (from, self.scanned_from))
     }
 }
 
 impl<T> Chunk<T> {
     pub fn new(partition: usize, (from, before): Span) -> Self {
-        Self { partition, from, before, ended: Ended::NotYet, found: Vec::new(), oldest_ms: None, bytes: 0 }
+        Self { partition, from, end: before, state: ChunkState::Reading, found: Vec::new(), oldest_ms: None, bytes: 0 }
     }
 
     /// Whether a record of this offset belongs to the chunk, and is still needed.
-    pub fn wants(&self, offset: i64) -> bool {
-        self.ended == Ended::NotYet && (self.from..self.before).contains(&offset)
+    pub fn needs(&self, offset: i64) -> bool {
+        self.state == ChunkState::Reading && (self.from..self.end).contains(&offset)
     }
 
     /// Takes the next record, with its size and the value made of it.
-    pub fn take(&mut self, (offset, timestamp_ms): (i64, i64), bytes: u64, what: Option<T>, chunk_bytes: u64) {
+    pub fn add_record(&mut self, (offset, timestamp_ms): (i64, i64), bytes: u64, what: Option<T>, chunk_bytes: u64) {
         self.bytes += bytes;
         self.oldest_ms.get_or_insert(timestamp_ms);
-        self.found.extend(what.map(|what| FoundRecord { offset, timestamp_ms, what }));
-        if self.bytes > chunk_bytes && self.before - self.from > 1 {
-            self.ended = Ended::TooLarge;
-        } else if offset + 1 >= self.before {
-            self.ended = Ended::Whole;
+        self.found.extend(what.map(|what| FoundRecord { offset, timestamp_ms, value: what }));
+        if self.bytes > chunk_bytes && self.end - self.from > 1 {
+            self.state = ChunkState::TooLarge;
+        } else if offset + 1 >= self.end {
+            self.state = ChunkState::Complete;
         }
     }
 
     /// Ends the chunk: its last offsets hold no records, or the partition ends before them.
-    pub fn end(&mut self) {
-        if self.ended == Ended::NotYet {
-            self.ended = Ended::Whole;
+    pub fn finish(&mut self) {
+        if self.state == ChunkState::Reading {
+            self.state = ChunkState::Complete;
         }
     }
 
     /// The first record that was found in it.
     pub fn into_first(self) -> Option<T> {
-        self.found.into_iter().next().map(|found| found.what)
+        self.found.into_iter().next().map(|found| found.value)
     }
 }
 

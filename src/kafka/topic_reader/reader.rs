@@ -9,29 +9,29 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::Offset;
 
-use super::merge::{Chunk, Ended, Merge, MergeStep, Span};
-use super::{Bounds, Error, Extent, Page, Range, Record, Spans, TopicCursor, partition_of};
+use super::merge::{Chunk, ChunkState, MergeStep, PartitionMerge, Span};
+use super::{Error, Page, PageLimits, PartitionExtent, Range, Record, Spans, TopicCursor, partition_of};
 use crate::kafka::errors;
 use crate::kafka::topic_consumer::{TopicConsumer, TopicError};
 
 /// Max time of a broker's answer about the topic.
-const ANSWER: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Max time of a poll for records before the deadline is checked.
-const POLL: Duration = Duration::from_millis(50);
+const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 /// Max bytes in memory of all chunks that are read together.
-const MEMORY: u64 = 32 * 1024 * 1024;
+const MAX_CHUNK_MEMORY: u64 = 32 * 1024 * 1024;
 /// Max difference between the clocks of the topic's writers: records may be that much out of order.
-const CLOCKS_MS: i64 = 60_000;
+const MAX_CLOCK_SKEW_MS: i64 = 60_000;
 
 pub(super) struct PartitionsReader {
     consumer: TopicConsumer,
     topic: String,
     started: Instant,
-    time: Duration,
-    looked_at: u64,
+    time_limit: Duration,
+    scanned: u64,
     bytes: u64,
     /// The last error that the client reported.
-    trouble: String,
+    last_error: String,
 }
 
 impl PartitionsReader {
@@ -39,13 +39,13 @@ impl PartitionsReader {
     pub fn open(topic: String, client: ClientConfig, (started, time): (Instant, Duration)) -> Result<Self, Error> {
         let consumer = TopicConsumer::open(&topic, &Self::settings(&topic, client))?;
         let trouble = "the brokers did not answer".to_owned();
-        Ok(Self { consumer, topic, started, time, looked_at: 0, bytes: 0, trouble })
+        Ok(Self { consumer, topic, started, time_limit: time, scanned: 0, bytes: 0, last_error: trouble })
     }
 
     pub fn settings(topic: &str, client: ClientConfig) -> ClientConfig {
         let mut client = TopicConsumer::settings(topic, client);
         client
-            .set("queued.max.messages.kbytes", (MEMORY / 4 / 1024).to_string())
+            .set("queued.max.messages.kbytes", (MAX_CHUNK_MEMORY / 4 / 1024).to_string())
             // Every chunk starts at another offset, so neither the client nor the broker should pause for long.
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.wait.max.ms", "10");
@@ -57,47 +57,51 @@ impl PartitionsReader {
         &mut self,
         from: Option<TopicCursor>,
         range: Range,
-        bounds: Bounds,
+        bounds: PageLimits,
         mut look: impl FnMut(&Record<'_>) -> Option<T>,
     ) -> Result<Page<T>, Error> {
         let spans = self.spans(from.as_ref(), range)?;
-        let since_ms = range.since_ms.map(|since| since.saturating_sub(CLOCKS_MS));
-        let mut merge = Merge::new(&spans, since_ms, MEMORY / spans.len().max(1) as u64);
+        let since_ms = range.since_ms.map(|since| since.saturating_sub(MAX_CLOCK_SKEW_MS));
+        let mut merge = PartitionMerge::new(&spans, since_ms, MAX_CHUNK_MEMORY / spans.len().max(1) as u64);
         let first = merge.cursor();
         let mut found = Vec::new();
-        while found.len() < bounds.found {
+        while found.len() < bounds.max_found {
             match merge.next() {
                 MergeStep::Found(what) => found.push(what),
                 // Read records are returned first. A few large records may exceed the page's bytes, so the page must
                 // also move past its cursor: otherwise the next page would begin at the same place.
-                MergeStep::Read(_) if self.is_late() || self.bytes >= bounds.bytes && merge.cursor() != first => break,
+                MergeStep::Read(_)
+                    if self.is_timed_out() || self.bytes >= bounds.max_bytes && merge.cursor() != first =>
+                {
+                    break;
+                }
                 MergeStep::Read(mut chunks) => {
                     self.read(&mut chunks, merge.chunk_bytes(), &mut look)?;
-                    chunks.into_iter().for_each(|chunk| merge.take(chunk));
+                    chunks.into_iter().for_each(|chunk| merge.add_chunk(chunk));
                 }
                 MergeStep::End => break,
             }
         }
         let next = merge.cursor();
-        if next.is_some() && next == first && self.is_late() {
+        if next.is_some() && next == first && self.is_timed_out() {
             return Err(self.stalled());
         }
-        Ok(Page { found, next, looked_at: self.looked_at })
+        Ok(Page { found, next_cursor: next, scanned: self.scanned })
     }
 
     /// See [`super::TopicReader::each`].
-    pub fn each<T>(
+    pub fn read_each<T>(
         &mut self,
         places: &[(i32, i64)],
         mut look: impl FnMut(&Record<'_>) -> Option<T>,
     ) -> Result<Vec<Option<T>>, Error> {
         let spans = self.spans(None, Range::default())?;
-        places.iter().map(|place| self.at(*place, &spans, &mut look)).collect()
+        places.iter().map(|place| self.read_at(*place, &spans, &mut look)).collect()
     }
 
     /// See [`super::TopicReader::extents`].
-    pub fn extents(&self, times: &[i64]) -> Result<Vec<Extent>, Error> {
-        let partitions = self.consumer.partitions(self.answer())?;
+    pub fn extents(&self, times: &[i64]) -> Result<Vec<PartitionExtent>, Error> {
+        let partitions = self.consumer.partitions(self.request_timeout())?;
         let (starts, ends) = (self.offsets(partitions, Offset::Beginning)?, self.offsets(partitions, Offset::End)?);
         let since = times.iter().map(|at| self.offsets(partitions, Offset::Offset((*at).max(0))));
         let since = since.collect::<Result<Vec<_>, _>>()?;
@@ -106,7 +110,7 @@ impl PartitionsReader {
             let end = ends[at].unwrap_or(start);
             // Records written since are after the end.
             let of_time = |offsets: &Vec<Option<i64>>| offsets[at].map_or(end, |offset| offset.clamp(start, end));
-            Extent { start, end, since: since.iter().map(of_time).collect() }
+            PartitionExtent { start, end, time_offsets: since.iter().map(of_time).collect() }
         };
         Ok((0..partitions).map(extent).collect())
     }
@@ -124,8 +128,8 @@ impl PartitionsReader {
         };
         let from = spans.iter().filter_map(place);
         self.consumer.assign(from)?;
-        while !spans.is_empty() && !self.is_late() {
-            match self.consumer.poll(POLL) {
+        while !spans.is_empty() && !self.is_timed_out() {
+            match self.consumer.poll(POLL_TIMEOUT) {
                 None => {}
                 Some(Ok(message)) => {
                     let Entry::Occupied(mut span) = spans.entry(message.partition()) else { continue };
@@ -136,24 +140,24 @@ impl PartitionsReader {
                         span.remove();
                         self.consumer.pause(message.partition())?;
                     }
-                    self.looked_at += 1;
+                    self.scanned += 1;
                     if offset < before && look(&mut made, &record(&message)).is_break() {
                         break;
                     }
                 }
                 // The remaining offsets hold no records: they are marks of transactions, or compaction removed them.
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(spans.remove(&partition)),
-                Some(Err(error)) => self.trouble(&error)?,
+                Some(Err(error)) => self.record_error(&error)?,
             }
         }
-        if self.looked_at == 0 && !spans.is_empty() && self.is_late() {
+        if self.scanned == 0 && !spans.is_empty() && self.is_timed_out() {
             return Err(self.stalled());
         }
         self.consumer.unassign()?;
         Ok((made, spans))
     }
 
-    fn at<T>(
+    fn read_at<T>(
         &mut self,
         (partition, offset): (i32, i64),
         spans: &[Span],
@@ -168,15 +172,15 @@ impl PartitionsReader {
         let mut chunk = [Chunk::new(number, (offset, offset + 1))];
         self.read(&mut chunk, u64::MAX, look)?;
         let [chunk] = chunk;
-        if chunk.ended == Ended::NotYet { Err(self.stalled()) } else { Ok(chunk.into_first()) }
+        if chunk.state == ChunkState::Reading { Err(self.stalled()) } else { Ok(chunk.into_first()) }
     }
 
     /// The offsets of each partition to scan.
     fn spans(&self, from: Option<&TopicCursor>, range: Range) -> Result<Vec<Span>, Error> {
-        let partitions = self.consumer.partitions(self.answer())?;
+        let partitions = self.consumer.partitions(self.request_timeout())?;
         let (starts, ends) = (self.offsets(partitions, Offset::Beginning)?, self.offsets(partitions, Offset::End)?);
         let since = range.since_ms.map(|at| self.offsets(partitions, Offset::Offset(at.max(0)))).transpose()?;
-        let until = range.until_ms.map(|at| at.saturating_add(CLOCKS_MS).max(0));
+        let until = range.until_ms.map(|at| at.saturating_add(MAX_CLOCK_SKEW_MS).max(0));
         let until = until.map(|at| self.offsets(partitions, Offset::Offset(at))).transpose()?;
         let from = from.map(|cursor| cursor.positions(partitions)).transpose()?;
         let only = range.key.map(|key| partition_of(key, partitions));
@@ -196,7 +200,7 @@ impl PartitionsReader {
     }
 
     fn offsets(&self, partitions: usize, at: Offset) -> Result<Vec<Option<i64>>, Error> {
-        Ok(self.consumer.offsets(partitions, at, self.answer())?)
+        Ok(self.consumer.offsets(partitions, at, self.request_timeout())?)
     }
 
     /// Reads chunks of several partitions until all have ended or the time is up.
@@ -207,60 +211,60 @@ impl PartitionsReader {
         look: &mut impl FnMut(&Record<'_>) -> Option<T>,
     ) -> Result<(), Error> {
         self.consumer.assign(chunks.iter().map(|chunk| (chunk.partition, Offset::Offset(chunk.from))))?;
-        while chunks.iter().any(|chunk| chunk.ended == Ended::NotYet) && !self.is_late() {
-            let (partition, record) = match self.consumer.poll(POLL) {
+        while chunks.iter().any(|chunk| chunk.state == ChunkState::Reading) && !self.is_timed_out() {
+            let (partition, record) = match self.consumer.poll(POLL_TIMEOUT) {
                 None => continue,
                 Some(Ok(message)) => (message.partition(), Some(message)),
                 Some(Err(KafkaError::PartitionEOF(partition))) => (partition, None),
                 Some(Err(error)) => {
-                    self.trouble(&error)?;
+                    self.record_error(&error)?;
                     continue;
                 }
             };
             let of_it = |chunk: &&mut Chunk<T>| i32::try_from(chunk.partition) == Ok(partition);
             let Some(chunk) = chunks.iter_mut().find(of_it) else { continue };
             match record {
-                Some(message) if chunk.wants(message.offset()) => {
-                    let bytes = look_at(&message, chunk, chunk_bytes, look);
-                    (self.looked_at, self.bytes) = (self.looked_at + 1, self.bytes + bytes);
+                Some(message) if chunk.needs(message.offset()) => {
+                    let bytes = scan_record(&message, chunk, chunk_bytes, look);
+                    (self.scanned, self.bytes) = (self.scanned + 1, self.bytes + bytes);
                 }
                 // A chunk that is too large receives more records than it takes.
-                Some(message) if message.offset() < chunk.before => {}
-                _ => chunk.end(),
+                Some(message) if message.offset() < chunk.end => {}
+                _ => chunk.finish(),
             }
         }
         Ok(self.consumer.unassign()?)
     }
 
-    fn is_late(&self) -> bool {
-        self.started.elapsed() >= self.time
+    fn is_timed_out(&self) -> bool {
+        self.started.elapsed() >= self.time_limit
     }
 
     /// Max time of a request now.
-    fn answer(&self) -> Duration {
-        self.time.saturating_sub(self.started.elapsed()).clamp(POLL, ANSWER)
+    fn request_timeout(&self) -> Duration {
+        self.time_limit.saturating_sub(self.started.elapsed()).clamp(POLL_TIMEOUT, REQUEST_TIMEOUT)
     }
 
     /// Keeps the error. The client recovers from it, unless access to the topic is denied.
-    fn trouble(&mut self, error: &KafkaError) -> Result<(), Error> {
-        if errors::is_of_the_group(error) {
+    fn record_error(&mut self, error: &KafkaError) -> Result<(), Error> {
+        if errors::is_group_error(error) {
             return Ok(());
         }
-        self.trouble = errors::told(error);
+        self.last_error = errors::error_text(error);
         if errors::is_denied(error) {
-            let reason = self.trouble.clone();
+            let reason = self.last_error.clone();
             return Err(TopicError::Denied { topic: self.topic.clone(), reason }.into());
         }
         Ok(())
     }
 
     fn stalled(&self) -> Error {
-        Error::Stalled { topic: self.topic.clone(), time: self.time, trouble: self.trouble.clone() }
+        Error::Stalled { topic: self.topic.clone(), time: self.time_limit, trouble: self.last_error.clone() }
     }
 }
 
 /// Passes a record to `look` and adds the result to its chunk; returns the record's size.
-fn look_at<T>(
+fn scan_record<T>(
     message: &BorrowedMessage<'_>,
     chunk: &mut Chunk<T>,
     chunk_bytes: u64,
@@ -269,7 +273,7 @@ fn look_at<T>(
     let record = record(message);
     let of_headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     let bytes = (message.key_len() + message.payload_len() + of_headers) as u64;
-    chunk.take((record.offset, record.timestamp_ms), bytes, look(&record), chunk_bytes);
+    chunk.add_record((record.offset, record.timestamp_ms), bytes, look(&record), chunk_bytes);
     bytes
 }
 

@@ -10,7 +10,7 @@ use rdkafka::util::Timeout;
 use super::*;
 
 const TOPIC: &str = "letters";
-const BOUNDS: Bounds = Bounds { found: 1_000, bytes: u64::MAX, time: Duration::from_secs(30) };
+const BOUNDS: PageLimits = PageLimits { max_found: 1_000, max_bytes: u64::MAX, max_time: Duration::from_secs(30) };
 
 struct Bench {
     producer: FutureProducer,
@@ -35,7 +35,7 @@ impl Bench {
     }
 
     async fn page(&self, from: Option<TopicCursor>, range: Range, found: usize) -> Page<i64> {
-        self.journal.page(from, range, Bounds { found, ..BOUNDS }, value).await.unwrap()
+        self.journal.page(from, range, PageLimits { max_found: found, ..BOUNDS }, value).await.unwrap()
     }
 }
 
@@ -54,17 +54,17 @@ fn value(record: &Record<'_>) -> Option<i64> {
 #[tokio::test]
 async fn pages_go_back_through_all_partitions_and_what_is_written_meanwhile_is_in_none() {
     let bench = Bench::new(3);
-    assert_eq!(bench.page(None, Range::default(), 5).await.next, None, "an empty topic");
+    assert_eq!(bench.page(None, Range::default(), 5).await.next_cursor, None, "an empty topic");
     for (partition, at) in [(0, 1), (0, 4), (0, 7), (1, 2), (1, 5), (1, 8)] {
         bench.write(partition, at).await;
     }
     let first = bench.page(None, Range::default(), 4).await;
-    assert_eq!((first.found, first.looked_at), (vec![8, 7, 5, 4], 6));
+    assert_eq!((first.found, first.scanned), (vec![8, 7, 5, 4], 6));
     bench.write(2, 9).await;
     bench.write(0, 10).await;
-    let cursor = first.next.unwrap().to_string().parse().unwrap();
+    let cursor = first.next_cursor.unwrap().to_string().parse().unwrap();
     let second = bench.page(Some(cursor), Range::default(), 4).await;
-    assert_eq!((second.found, second.next), (vec![2, 1], None));
+    assert_eq!((second.found, second.next_cursor), (vec![2, 1], None));
     assert_eq!(bench.page(None, Range::default(), 2).await.found, [10, 9]);
 }
 
@@ -75,14 +75,14 @@ async fn a_page_that_may_read_next_to_nothing_still_comes_further() {
     for at in 1..=200 {
         bench.write((at % 2) as i32, at).await;
     }
-    let bounds = Bounds { bytes: 1, ..BOUNDS };
+    let bounds = PageLimits { max_bytes: 1, ..BOUNDS };
     let odd = |record: &Record<'_>| value(record).filter(|at| at % 2 == 1);
     let (mut found, mut pages, mut next) = (Vec::new(), 0, None);
     loop {
         let page = bench.journal.page(next, Range::default(), bounds, odd).await.unwrap();
         found.extend(page.found);
         pages += 1;
-        next = page.next;
+        next = page.next_cursor;
         if next.is_none() {
             break;
         }
@@ -99,7 +99,7 @@ async fn one_record_is_read_by_its_place() {
     for (place, expected) in
         [((1, 0), Some(3)), ((1, 1), Some(4)), ((1, 2), None), ((0, 0), None), ((7, 0), None), ((-1, 0), None)]
     {
-        assert_eq!(bench.journal.at(place, BOUNDS.time, value).await.unwrap(), expected, "{place:?}");
+        assert_eq!(bench.journal.read_at(place, BOUNDS.max_time, value).await.unwrap(), expected, "{place:?}");
     }
 }
 
@@ -111,7 +111,7 @@ async fn a_range_ends_the_reading_where_records_are_older() {
     }
     let range = Range { since_ms: Some(95 * 60_000), ..Range::default() };
     let page = bench.page(None, range, 1_000).await;
-    assert!(page.next.is_none() && page.looked_at <= 64, "{page:?}");
+    assert!(page.next_cursor.is_none() && page.scanned <= 64, "{page:?}");
     assert_eq!(page.found[..5], [99, 98, 97, 96, 95].map(|minute| minute * 60_000));
 }
 
@@ -121,7 +121,7 @@ async fn forward(bench: &Bench, spans: Spans, most: usize) -> (Vec<(i32, i64)>, 
         seen.push((record.partition, record.offset));
         if seen.len() >= most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    bench.journal.forward(spans, BOUNDS.time, Vec::new(), look).await.unwrap()
+    bench.journal.forward(spans, BOUNDS.max_time, Vec::new(), look).await.unwrap()
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn offsets_are_read_forwards_and_what_is_left_of_them_is_told() {
     for at in 1..=20 {
         bench.write((at % 2) as i32, at).await;
     }
-    let extents = bench.journal.extents(Vec::new(), BOUNDS.time).await.unwrap();
+    let extents = bench.journal.extents(Vec::new(), BOUNDS.max_time).await.unwrap();
     assert_eq!(extents.iter().map(|extent| (extent.start, extent.end)).collect::<Vec<_>>(), [(0, 10), (0, 10), (0, 0)]);
 
     let spans = Spans::from([(0, (2, 8)), (1, (9, 10)), (2, (0, 0))]);
@@ -165,9 +165,9 @@ async fn of_a_key_one_partition_is_read_also_from_a_cursor_on() {
     }
     let range = Range { key: Some(7), ..Range::default() };
     let first = bench.page(None, range, 2).await;
-    assert_eq!((first.found, first.looked_at), (vec![7, 4], 3));
-    let second = bench.page(first.next, range, 2).await;
-    assert_eq!((second.found, second.next), (vec![1], None));
+    assert_eq!((first.found, first.scanned), (vec![7, 4], 3));
+    let second = bench.page(first.next_cursor, range, 2).await;
+    assert_eq!((second.found, second.next_cursor), (vec![1], None));
 }
 
 #[tokio::test]
@@ -181,14 +181,14 @@ async fn errors_say_what_is_wrong() {
     let missing = missing.page(None, Range::default(), BOUNDS, value).await.unwrap_err();
     assert!(missing.to_string().contains("there is no topic missing"), "{missing}");
 
-    let time = Duration::from_millis(300);
+    let max_time = Duration::from_millis(300);
     let nobody = TopicReader::new(TOPIC, client("127.0.0.1:9"));
-    let nobody = nobody.page(None, Range::default(), Bounds { time, ..BOUNDS }, value).await.unwrap_err();
+    let nobody = nobody.page(None, Range::default(), PageLimits { max_time, ..BOUNDS }, value).await.unwrap_err();
     assert!(nobody.to_string().contains("127.0.0.1:9"), "{nobody}");
 
-    let places: Vec<_> = (0..AT_ONCE).map(|_| bench.journal.place().unwrap()).collect();
-    let busy = bench.journal.at((0, 0), BOUNDS.time, value).await.unwrap_err();
+    let places: Vec<_> = (0..MAX_CONCURRENT_READS).map(|_| bench.journal.acquire_permit().unwrap()).collect();
+    let busy = bench.journal.read_at((0, 0), BOUNDS.max_time, value).await.unwrap_err();
     assert!(matches!(busy, Error::Busy { .. }), "{busy}");
     drop(places);
-    assert_eq!(bench.journal.at((0, 0), BOUNDS.time, value).await.unwrap(), None);
+    assert_eq!(bench.journal.read_at((0, 0), BOUNDS.max_time, value).await.unwrap(), None);
 }

@@ -3,11 +3,11 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::id::Place;
+use crate::id::RecordPosition;
 use crate::settle::samples::kept;
 
 fn of(number: u128, step: WriteCount) -> StoredCall {
-    StoredCall { call: CallId(uuid::Uuid::from_u128(number)), step, ..kept() }
+    StoredCall { call: CallId(uuid::Uuid::from_u128(number)), write_count: step, ..kept() }
 }
 
 fn written(writes: u32) -> WriteCount {
@@ -42,8 +42,8 @@ fn another_record_with_the_same_id_makes_no_copy() {
     let mut copies = Deduplicator::default();
     let first = of(1, written(3));
     assert!(!copies.is_duplicate(&first, 0));
-    let place = Place { offset: first.place.offset + 1, ..first.place.clone() };
-    assert!(!copies.is_duplicate(&StoredCall { place, ..of(1, written(1)) }, 1), "published again");
+    let source_position = RecordPosition { offset: first.source_position.offset + 1, ..first.source_position.clone() };
+    assert!(!copies.is_duplicate(&StoredCall { source_position, ..of(1, written(1)) }, 1), "published again");
     let appended_ms = first.appended_ms + 1;
     assert!(!copies.is_duplicate(&StoredCall { appended_ms, ..of(1, written(1)) }, 2), "in a recreated topic");
 }
@@ -182,7 +182,7 @@ proptest! {
         for (offset, number) in calls.into_iter().enumerate() {
             let step = &mut steps[number as usize];
             *step = step.next();
-            let id = number % 2 + number / 2 * SLOTS as u128;
+            let id = number % 2 + number / 2 * MAX_REMEMBERED_CALLS as u128;
             prop_assert!(!copies.is_duplicate(&of(id, *step), offset as i64));
         }
     }

@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
-use crate::kafka::topic_reader::{Extent, Spans};
+use crate::kafka::topic_reader::{PartitionExtent, Spans};
 
 /// Start or end of a range in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Edge {
+pub enum RangeBound {
     Offset(i64),
     /// The first record with this Kafka timestamp or a later one.
     Time(Timestamp),
@@ -18,9 +18,9 @@ pub enum Edge {
 /// The selected range.
 #[derive(Debug, Clone)]
 pub struct Range {
-    pub from: Edge,
+    pub from: RangeBound,
     /// Exclusive. None is the current end of the topic.
-    pub to: Option<Edge>,
+    pub to: Option<RangeBound>,
     /// None selects all.
     pub partitions: Option<Vec<i32>>,
 }
@@ -34,7 +34,7 @@ pub struct OffsetRanges(pub Spans);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRange {
     #[error("the range ends at {to}, which is not after its start at {from}: use an earlier start or a later end")]
-    Reversed { from: Edge, to: Edge },
+    Reversed { from: RangeBound, to: RangeBound },
     #[error("the topic has no partition {partition}: it has {count}, the first is 0")]
     NoPartition { partition: i32, count: usize },
     #[error(
@@ -58,8 +58,8 @@ impl Range {
     /// The range ends before it begins.
     pub fn check(&self) -> Result<(), BadRange> {
         let is_reversed = match (self.from, self.to) {
-            (Edge::Offset(from), Some(Edge::Offset(to))) => from >= to,
-            (Edge::Time(from), Some(Edge::Time(to))) => from >= to,
+            (RangeBound::Offset(from), Some(RangeBound::Offset(to))) => from >= to,
+            (RangeBound::Time(from), Some(RangeBound::Time(to))) => from >= to,
             _ => false,
         };
         match self.to {
@@ -71,14 +71,16 @@ impl Range {
     /// The times to look up in the topic, in milliseconds since 1970.
     pub fn times(&self) -> Vec<i64> {
         let edges = [Some(self.from), self.to].into_iter().flatten();
-        edges.filter_map(|edge| if let Edge::Time(at) = edge { Some(at.as_millisecond()) } else { None }).collect()
+        edges
+            .filter_map(|edge| if let RangeBound::Time(at) = edge { Some(at.as_millisecond()) } else { None })
+            .collect()
     }
 
     /// The selected offsets of each partition. `extents` are those of the topic, with [`Range::times`].
     ///
     /// # Errors
     /// A partition or an offset does not exist, or the range ends before it begins.
-    pub fn spans(&self, extents: &[Extent]) -> Result<Spans, BadRange> {
+    pub fn spans(&self, extents: &[PartitionExtent]) -> Result<Spans, BadRange> {
         let count = extents.len();
         let all = || (0..count).filter_map(|partition| i32::try_from(partition).ok()).collect();
         let partitions: Vec<i32> = self.partitions.clone().unwrap_or_else(all);
@@ -98,14 +100,14 @@ impl Range {
         }
     }
 
-    fn span(&self, partition: i32, extent: &Extent, partitions: usize) -> Result<(i64, i64), BadRange> {
-        let mut times = extent.since.iter().copied();
+    fn span(&self, partition: i32, extent: &PartitionExtent, partitions: usize) -> Result<(i64, i64), BadRange> {
+        let mut times = extent.time_offsets.iter().copied();
         let mut offset_of = |edge| match edge {
             // Offset 0 selects the beginning of every partition.
-            Edge::Offset(0) => Ok(extent.start),
-            Edge::Offset(offset) if partitions > 1 => Err(BadRange::WhichPartition { offset, count: partitions }),
-            Edge::Offset(offset) => Ok(offset),
-            Edge::Time(_) => Ok(times.next().unwrap_or(extent.end)),
+            RangeBound::Offset(0) => Ok(extent.start),
+            RangeBound::Offset(offset) if partitions > 1 => Err(BadRange::WhichPartition { offset, count: partitions }),
+            RangeBound::Offset(offset) => Ok(offset),
+            RangeBound::Time(_) => Ok(times.next().unwrap_or(extent.end)),
         };
         let from = offset_of(self.from)?;
         if from > extent.end {
@@ -120,7 +122,7 @@ impl Range {
 ///
 /// # Errors
 /// A partition does not exist.
-pub fn without_deleted(spans: &mut Spans, extents: &[Extent]) -> Result<i64, BadRange> {
+pub fn skip_deleted(spans: &mut Spans, extents: &[PartitionExtent]) -> Result<i64, BadRange> {
     let mut deleted = 0;
     for (partition, (from, before)) in spans.iter_mut() {
         let start = extent(*partition, extents)?.start.min(*before);
@@ -131,7 +133,7 @@ pub fn without_deleted(spans: &mut Spans, extents: &[Extent]) -> Result<i64, Bad
     Ok(deleted)
 }
 
-fn extent(partition: i32, extents: &[Extent]) -> Result<&Extent, BadRange> {
+fn extent(partition: i32, extents: &[PartitionExtent]) -> Result<&PartitionExtent, BadRange> {
     let found = usize::try_from(partition).ok().and_then(|at| extents.get(at));
     found.ok_or(BadRange::NoPartition { partition, count: extents.len() })
 }
@@ -173,11 +175,11 @@ impl fmt::Display for OffsetRanges {
     }
 }
 
-impl fmt::Display for Edge {
+impl fmt::Display for RangeBound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Edge::Offset(offset) => write!(f, "offset {offset}"),
-            Edge::Time(at) => at.fmt(f),
+            RangeBound::Offset(offset) => write!(f, "offset {offset}"),
+            RangeBound::Time(at) => at.fmt(f),
         }
     }
 }
@@ -188,17 +190,20 @@ mod tests {
 
     use super::*;
 
-    fn at(text: &str) -> Edge {
-        Edge::Time(text.parse().unwrap())
+    fn at(text: &str) -> RangeBound {
+        RangeBound::Time(text.parse().unwrap())
     }
 
-    fn range(from: Edge, to: Option<Edge>, partitions: &[i32]) -> Range {
+    fn range(from: RangeBound, to: Option<RangeBound>, partitions: &[i32]) -> Range {
         let partitions = (!partitions.is_empty()).then(|| partitions.to_vec());
         Range { from, to, partitions }
     }
 
-    fn extents() -> [Extent; 2] {
-        [Extent { start: 10, end: 50, since: vec![20, 40] }, Extent { start: 0, end: 7, since: vec![7, 7] }]
+    fn extents() -> [PartitionExtent; 2] {
+        [
+            PartitionExtent { start: 10, end: 50, time_offsets: vec![20, 40] },
+            PartitionExtent { start: 0, end: 7, time_offsets: vec![7, 7] },
+        ]
     }
 
     #[test]
@@ -209,10 +214,10 @@ mod tests {
         assert_eq!(day.times().len(), 2);
         assert_eq!(ranges_of(day).unwrap(), "0:20-40,1:7-7");
         assert_eq!(ranges_of(range(morning, None, &[0])).unwrap(), "0:20-50");
-        assert_eq!(ranges_of(range(Edge::Offset(0), None, &[])).unwrap(), "0:10-50,1:0-7");
-        assert_eq!(ranges_of(range(Edge::Offset(3), Some(Edge::Offset(99)), &[1])).unwrap(), "1:3-7");
-        let extent = [Extent { start: 10, end: 50, since: vec![40] }];
-        assert_eq!(range(Edge::Offset(30), Some(noon), &[]).spans(&extent), Ok(Spans::from([(0, (30, 40))])));
+        assert_eq!(ranges_of(range(RangeBound::Offset(0), None, &[])).unwrap(), "0:10-50,1:0-7");
+        assert_eq!(ranges_of(range(RangeBound::Offset(3), Some(RangeBound::Offset(99)), &[1])).unwrap(), "1:3-7");
+        let extent = [PartitionExtent { start: 10, end: 50, time_offsets: vec![40] }];
+        assert_eq!(range(RangeBound::Offset(30), Some(noon), &[]).spans(&extent), Ok(Spans::from([(0, (30, 40))])));
     }
 
     #[test]
@@ -222,23 +227,23 @@ mod tests {
         let expected = "the range ends at 2026-11-24T10:00:00Z, which is not after its start at 2026-11-24T12:00:00Z: \
              use an earlier start or a later end";
         assert_eq!(reversed, expected);
-        assert!(range(Edge::Offset(5), Some(Edge::Offset(5)), &[0]).check().is_err());
+        assert!(range(RangeBound::Offset(5), Some(RangeBound::Offset(5)), &[0]).check().is_err());
         let says = |range: Range| range.spans(&extents()).unwrap_err().to_string();
         assert!(says(range(morning, None, &[2])).contains("no partition 2: it has 2"));
-        assert!(says(range(Edge::Offset(3), None, &[])).contains("--partition"));
-        assert!(says(range(Edge::Offset(8), None, &[1])).contains("not written yet: the next one is 7"));
-        assert!(says(range(Edge::Offset(45), Some(morning), &[0])).contains("ends at 2026-11-24T10:00:00Z"));
+        assert!(says(range(RangeBound::Offset(3), None, &[])).contains("--partition"));
+        assert!(says(range(RangeBound::Offset(8), None, &[1])).contains("not written yet: the next one is 7"));
+        assert!(says(range(RangeBound::Offset(45), Some(morning), &[0])).contains("ends at 2026-11-24T10:00:00Z"));
     }
 
     #[test]
     fn what_retention_has_deleted_is_counted_and_left_out() {
         let mut spans = "0:4-20,1:0-7".parse::<OffsetRanges>().unwrap().0;
-        assert_eq!(without_deleted(&mut spans, &extents()), Ok(6));
+        assert_eq!(skip_deleted(&mut spans, &extents()), Ok(6));
         assert_eq!(OffsetRanges(spans).to_string(), "0:10-20,1:0-7");
         let mut gone = "0:4-9".parse::<OffsetRanges>().unwrap().0;
-        assert_eq!((without_deleted(&mut gone, &extents()), gone.len()), (Ok(5), 0));
+        assert_eq!((skip_deleted(&mut gone, &extents()), gone.len()), (Ok(5), 0));
         let mut missing = "5:0-1".parse::<OffsetRanges>().unwrap().0;
-        assert!(without_deleted(&mut missing, &extents()).is_err());
+        assert!(skip_deleted(&mut missing, &extents()).is_err());
     }
 
     #[test]

@@ -11,9 +11,9 @@ use super::*;
 use crate::decode::{Decoder, Format, Settings, WholeTables};
 use crate::definition::TableKey;
 use crate::definition::samples::{event, webhook};
-use crate::id::{EventId, MessageId, Place};
+use crate::id::{EventId, MessageId, RecordPosition};
 use crate::matching::Index;
-use crate::redelivery::Resend;
+use crate::redelivery::Resender;
 use crate::render::Renderer;
 use crate::rules::{Rule, Target};
 use crate::settle::RetriesConfig;
@@ -54,7 +54,7 @@ impl Bench {
         [brokers, ("log_level".to_owned(), "0".to_owned())].into()
     }
 
-    fn stages(&self) -> Stages {
+    fn stages(&self) -> ReplayFactory {
         let index = self.index.clone();
         let settings = Settings { account: "acme".into(), ..Settings::new(Format::Outhook) };
         let decoder = move || Decoder::new(settings.clone().into(), WholeTables::default());
@@ -62,13 +62,13 @@ impl Bench {
         Box::new(move |topic| (topic == TOPIC).then(&of_topic))
     }
 
-    fn replay(&self) -> Replay {
+    fn replay(&self) -> TopicReplay {
         let journal = TopicReader::new(TOPIC, self.client().into_iter().collect());
-        Replay::new(TOPIC, journal, (self.stages())(TOPIC).unwrap())
+        TopicReplay::new(TOPIC, journal, (self.stages())(TOPIC).unwrap())
     }
 
-    fn resend(&self) -> Resend {
-        Resend::new(self.stages(), &RetriesConfig::default(), &self.client())
+    fn resend(&self) -> Resender {
+        Resender::new(self.stages(), &RetriesConfig::default(), &self.client())
     }
 
     /// Number of calls in the first retry topic.
@@ -83,8 +83,8 @@ fn insert(table: &str, id: u32) -> String {
     format!("{{\"table\":\"{table}\",\"operation\":\"insert\",\"after\":{{\"id\":{id}}}}}")
 }
 
-fn place(offset: i64) -> Place {
-    Place { topic: TOPIC.into(), partition: 0, offset }
+fn place(offset: i64) -> RecordPosition {
+    RecordPosition { topic: TOPIC.into(), partition: 0, offset }
 }
 
 fn event_id(id: &str) -> EventId {
@@ -99,18 +99,18 @@ async fn pages_make_the_calls_of_chosen_events_and_tell_what_they_could_not_read
     let bench = Bench::new(&records).await;
     let replay = bench.replay();
     let (mut left, mut sums, mut calls, mut troubles) =
-        (Spans::from([(0, (1, 7))]), Sums::default(), Vec::new(), Vec::new());
+        (Spans::from([(0, (1, 7))]), ReplayCounts::default(), Vec::new(), Vec::new());
     while !left.is_empty() {
         let (page, then) = replay.read(left, 2).await.unwrap();
         assert!(page.calls.len() <= 2, "{page:?}");
-        sums += page.sums;
+        sums += page.counts;
         calls.extend(page.calls);
-        troubles.extend(page.troubles);
+        troubles.extend(page.problems);
         left = then;
     }
-    let expected = Sums { records: 6, fired: 4, messages: 4, calls: 4, undecodable: 1, too_large: 0 };
+    let expected = ReplayCounts { records: 6, fired: 4, messages: 4, calls: 4, undecodable: 1, too_large: 0 };
     assert_eq!(sums, expected);
-    assert_eq!(calls.iter().map(|(call, _)| call.place.offset).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(calls.iter().map(|(call, _)| call.source_position.offset).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert!(
         troubles.len() == 1 && troubles[0].starts_with("0:6: the value is not a valid outhook record"),
         "{troubles:?}"
@@ -125,13 +125,14 @@ async fn a_message_is_sent_again_as_the_same_message_and_nothing_else() {
     let (page, _) = bench.replay().read(Spans::from([(0, (0, 1))]), 9).await.unwrap();
     let (call, _) = &page.calls[0];
     let resend = bench.resend();
-    let one =
-        async |place: Place, event: &str, message: MessageId| resend.one(&place, event_id(event), message, 0).await;
+    let one = async |place: RecordPosition, event: &str, message: MessageId| {
+        resend.resend(&place, event_id(event), message, 0).await
+    };
 
     assert_eq!(one(place(0), "event1", call.message).await.unwrap(), 1);
     assert_eq!(bench.waiting().await, 1);
     let foreign = MessageId(uuid::Uuid::from_u128(7));
-    let elsewhere = Place { topic: "elsewhere".into(), ..place(0) };
+    let elsewhere = RecordPosition { topic: "elsewhere".into(), ..place(0) };
     for (at, event, message, part) in [
         (place(0), "event1", foreign, "is a different row change now"),
         (place(0), "event2", call.message, "does not fire for its row change any more"),

@@ -226,7 +226,7 @@ proptest! {
     #[test]
     fn dates_are_those_of_jiff(seconds in -377_000_000_000_i64..253_000_000_000, nanos in 0..1_000_000_000_i32) {
         let at = jiff::Timestamp::new(seconds, 0).unwrap() + jiff::SignedDuration::new(0, nanos);
-        prop_assert_eq!(EventDate { at, digits: 9 }.to_string(), format!("{at:.9}"));
+        prop_assert_eq!(EventDate { at, fraction_digits: 9 }.to_string(), format!("{at:.9}"));
     }
 
     #[test]

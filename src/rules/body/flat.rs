@@ -3,29 +3,29 @@
 use std::ops::Range;
 
 use super::{BodySpan, BodyStep, CompiledMember};
-use crate::definition::template::{self, Op, RowReference};
+use crate::definition::template::{self, RowReference, TemplateOp};
 
 /// Steps and everything that they refer to.
-pub(super) struct Flat {
+pub(super) struct FlatBody {
     /// Literal texts and names of fields.
     text: Box<str>,
     steps: Box<[BodyStep]>,
     members: Box<[CompiledMember]>,
     /// The steps that write the whole body; the others belong to members.
-    main: BodySpan,
+    main_steps: BodySpan,
 }
 
-impl Flat {
+impl FlatBody {
     /// The steps of a template.
-    pub fn of(ops: &[Op]) -> Self {
-        let mut layout = Layout::default();
+    pub fn of(ops: &[TemplateOp]) -> Self {
+        let mut layout = FlatBodyBuilder::default();
         let main = layout.steps_of(ops);
         layout.finish(main)
     }
 
     /// The steps of a template, then one step, then a text that ends the body.
-    pub fn around(before: &[Op], step: BodyStep, after: &str) -> Self {
-        let mut layout = Layout::default();
+    pub fn wrap_step(before: &[TemplateOp], step: BodyStep, after: &str) -> Self {
+        let mut layout = FlatBodyBuilder::default();
         let mut main = layout.steps_of(before);
         main.push(step);
         main.push(BodyStep::Text(layout.text(after)));
@@ -33,7 +33,7 @@ impl Flat {
     }
 
     pub fn main(&self) -> &[BodyStep] {
-        self.steps(self.main)
+        self.steps(self.main_steps)
     }
 
     pub fn steps(&self, span: BodySpan) -> &[BodyStep] {
@@ -67,30 +67,30 @@ impl BodySpan {
 
 /// The arrays under construction.
 #[derive(Default)]
-struct Layout {
+struct FlatBodyBuilder {
     text: String,
     steps: Vec<BodyStep>,
     members: Vec<CompiledMember>,
 }
 
-impl Layout {
+impl FlatBodyBuilder {
     /// Converts a list to steps. The steps of its objects' members are already in the arrays.
-    fn steps_of(&mut self, ops: &[Op]) -> Vec<BodyStep> {
+    fn steps_of(&mut self, ops: &[TemplateOp]) -> Vec<BodyStep> {
         ops.iter().map(|op| self.step(op)).collect()
     }
 
-    fn step(&mut self, op: &Op) -> BodyStep {
+    fn step(&mut self, op: &TemplateOp) -> BodyStep {
         match op {
-            Op::Text(text) => BodyStep::Text(self.text(text)),
-            Op::Value(RowReference::Field(name)) => BodyStep::Value(self.text(name)),
-            Op::Value(RowReference::AttachmentUrl(name)) => BodyStep::AttachmentUrl(self.text(name)),
-            Op::Spliced(RowReference::Field(name)) => BodyStep::Spliced(self.text(name)),
-            Op::Spliced(RowReference::AttachmentUrl(name)) => BodyStep::SplicedAttachmentUrl(self.text(name)),
-            Op::Value(RowReference::Missing) => BodyStep::Missing,
-            Op::Spliced(RowReference::Missing) => BodyStep::SplicedMissing,
-            Op::Fixed(fixed) => BodyStep::Fixed(*fixed),
-            Op::Varying(varying) => BodyStep::Varying(*varying),
-            Op::Object(members) => BodyStep::Object(self.object(members)),
+            TemplateOp::Text(text) => BodyStep::Text(self.text(text)),
+            TemplateOp::Value(RowReference::Field(name)) => BodyStep::Value(self.text(name)),
+            TemplateOp::Value(RowReference::AttachmentUrl(name)) => BodyStep::AttachmentUrl(self.text(name)),
+            TemplateOp::Spliced(RowReference::Field(name)) => BodyStep::Spliced(self.text(name)),
+            TemplateOp::Spliced(RowReference::AttachmentUrl(name)) => BodyStep::SplicedAttachmentUrl(self.text(name)),
+            TemplateOp::Value(RowReference::MissingFields) => BodyStep::MissingFields,
+            TemplateOp::Spliced(RowReference::MissingFields) => BodyStep::SplicedMissingFields,
+            TemplateOp::EventParameter(fixed) => BodyStep::EventParameter(*fixed),
+            TemplateOp::MessageParameter(varying) => BodyStep::MessageParameter(*varying),
+            TemplateOp::Object(members) => BodyStep::Object(self.object(members)),
         }
     }
 
@@ -109,9 +109,9 @@ impl Layout {
         BodySpan::of(start..self.text.len())
     }
 
-    fn finish(mut self, main: Vec<BodyStep>) -> Flat {
+    fn finish(mut self, main: Vec<BodyStep>) -> FlatBody {
         let main = append(&mut self.steps, main);
-        Flat { text: self.text.into(), steps: self.steps.into(), members: self.members.into(), main }
+        FlatBody { text: self.text.into(), steps: self.steps.into(), members: self.members.into(), main_steps: main }
     }
 }
 

@@ -9,31 +9,31 @@ use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 use std::str::{FromStr, Split};
 
-use super::{BAD, CallPart, Due, InvalidCall, StoredCall, endpoint};
+use super::{CallDue, CallPart, InvalidCall, MALFORMED, StoredCall, endpoint};
 use crate::decode::{EventDate, Sequence};
 use crate::deliver::WriteCount;
-use crate::id::{CallId, MessageId, Place};
+use crate::id::{CallId, MessageId, RecordPosition};
 
 /// The header's name without the prefix.
-pub(in super::super) const NAME: &str = "waiting";
+pub(in super::super) const SHORT_NAME: &str = "waiting";
 
 /// The header's full name.
-pub(super) const HEADER: &str = "outhook-waiting";
+pub(super) const FULL_NAME: &str = "outhook-waiting";
 
 const VERSION: &str = "1";
 
 /// Bytes of the fields of fixed and of usual size.
-const USUAL_BYTES: usize = 320;
+const TYPICAL_BYTES: usize = 320;
 
 /// The header's text. `step` is the step of the record.
-pub(super) fn write(call: &StoredCall, step: WriteCount, until: Due) -> String {
-    let mut fields = Writing(String::with_capacity(USUAL_BYTES + call.url.len()));
+pub(super) fn write(call: &StoredCall, step: WriteCount, until: CallDue) -> String {
+    let mut fields = PackedWriter(String::with_capacity(TYPICAL_BYTES + call.url.len()));
     fields.0.push_str(VERSION);
     let (endpoint, of) = call.endpoint;
     fields.add(until.due_ms);
-    fields.add(until.definitions);
-    fields.add_if_there(step.requested_ms);
-    fields.add_if_there(step.writes);
+    fields.add(until.definitions_offset);
+    fields.add_optional(step.requested_ms);
+    fields.add_optional(step.writes);
     fields.add(call.attempts);
     fields.add(call.deferrals);
     fields.add(call.webhook);
@@ -44,22 +44,22 @@ pub(super) fn write(call: &StoredCall, step: WriteCount, until: Due) -> String {
     fields.add(call.event_date);
     fields.add(call.sequence);
     fields.add(call.appended_ms);
-    fields.add(call.offered_ms);
-    fields.add(call.place.partition);
-    fields.add(call.place.offset);
-    fields.add_if_there(call.row);
-    fields.add_text(&call.place.topic);
+    fields.add(call.first_due_ms);
+    fields.add(call.source_position.partition);
+    fields.add(call.source_position.offset);
+    fields.add_optional(call.row_key);
+    fields.add_text(&call.source_position.topic);
     fields.add_text(call.account.as_str());
     fields.add_text(&call.url);
     fields.0
 }
 
 /// Reads the call, and until when it waits.
-pub(super) fn read(header: &[u8]) -> Result<(StoredCall, Due), InvalidCall> {
+pub(super) fn read(header: &[u8]) -> Result<(StoredCall, CallDue), InvalidCall> {
     let mut fields = PackedReader::of(header)?;
-    let until = fields.until()?;
+    let until = fields.read_due_fields()?;
     let step =
-        WriteCount { requested_ms: fields.parsed_if_there("requested-ms")?, writes: fields.parsed_if_there("writes")? };
+        WriteCount { requested_ms: fields.parse_optional("requested-ms")?, writes: fields.parse_optional("writes")? };
     let (attempts, deferrals) = (fields.parsed("attempts")?, fields.parsed("deferrals")?);
     let (webhook, event) = (fields.parsed("webhook")?, fields.parsed("event")?);
     let (message, call) = (MessageId(fields.parsed("message")?), CallId(fields.parsed("call")?));
@@ -68,7 +68,7 @@ pub(super) fn read(header: &[u8]) -> Result<(StoredCall, Due), InvalidCall> {
     let sequence = fields.with("sequence", Sequence::parse)?;
     let (appended_ms, offered_ms) = (fields.parsed("appended-ms")?, fields.parsed("offered-ms")?);
     let (partition, offset) = (fields.parsed("partition")?, fields.parsed("offset")?);
-    let row = fields.parsed_if_there("row")?;
+    let row = fields.parse_optional("row")?;
     let topic = fields.free_text("topic")?;
     let account = fields.free_text("account")?;
     let url = fields.free_text("url")?;
@@ -82,32 +82,32 @@ pub(super) fn read(header: &[u8]) -> Result<(StoredCall, Due), InvalidCall> {
         endpoint,
         event_date,
         sequence,
-        place: Place { topic: (&*topic).into(), partition, offset },
+        source_position: RecordPosition { topic: (&*topic).into(), partition, offset },
         appended_ms,
-        offered_ms,
+        first_due_ms: offered_ms,
         attempts,
         deferrals,
-        step,
-        row,
+        write_count: step,
+        row_key: row,
     };
     Ok((call, until))
 }
 
 /// Reads until when the call waits, and none of the later fields.
-pub(super) fn read_until(header: &[u8]) -> Result<Due, InvalidCall> {
-    PackedReader::of(header)?.until()
+pub(super) fn read_due(header: &[u8]) -> Result<CallDue, InvalidCall> {
+    PackedReader::of(header)?.read_due_fields()
 }
 
-struct Writing(String);
+struct PackedWriter(String);
 
-impl Writing {
+impl PackedWriter {
     fn add(&mut self, value: impl Display) {
         self.0.push('\t');
         write!(self.0, "{value}").expect("writing to a string never fails");
     }
 
     /// Adds an empty field for None.
-    fn add_if_there(&mut self, value: Option<impl Display>) {
+    fn add_optional(&mut self, value: Option<impl Display>) {
         match value {
             Some(value) => self.add(value),
             None => self.0.push('\t'),
@@ -139,39 +139,39 @@ struct PackedReader<'a> {
 impl<'a> PackedReader<'a> {
     /// Opens a header of a known version.
     fn of(header: &'a [u8]) -> Result<Self, InvalidCall> {
-        let no_text = InvalidCall { part: CallPart::Header(NAME), problem: "not UTF-8 text" };
+        let no_text = InvalidCall { part: CallPart::Header(SHORT_NAME), problem: "not UTF-8 text" };
         let text = std::str::from_utf8(header).map_err(|_| no_text)?;
         let mut reading = Self { fields: text.split('\t'), number: 0 };
         match reading.text("version")? {
             VERSION => Ok(reading),
-            _ => Err(reading.is("version", "not a version that this Outhook reads")),
+            _ => Err(reading.field_error("version", "not a version that this Outhook reads")),
         }
     }
 
-    fn until(&mut self) -> Result<Due, InvalidCall> {
-        Ok(Due { due_ms: self.parsed("due-ms")?, definitions: self.parsed("definitions")? })
+    fn read_due_fields(&mut self) -> Result<CallDue, InvalidCall> {
+        Ok(CallDue { due_ms: self.parsed("due-ms")?, definitions_offset: self.parsed("definitions")? })
     }
 
     /// An error in the last field that was read.
-    fn is(&self, name: &'static str, problem: &'static str) -> InvalidCall {
+    fn field_error(&self, name: &'static str, problem: &'static str) -> InvalidCall {
         InvalidCall { part: CallPart::Field(self.number, name), problem }
     }
 
     fn text(&mut self, name: &'static str) -> Result<&'a str, InvalidCall> {
         self.number += 1;
-        self.fields.next().ok_or_else(|| self.is(name, "missing"))
+        self.fields.next().ok_or_else(|| self.field_error(name, "missing"))
     }
 
     fn with<T>(&mut self, name: &'static str, parse: impl FnOnce(&'a str) -> Option<T>) -> Result<T, InvalidCall> {
         let text = self.text(name)?;
-        parse(text).ok_or_else(|| self.is(name, BAD))
+        parse(text).ok_or_else(|| self.field_error(name, MALFORMED))
     }
 
     fn parsed<T: FromStr>(&mut self, name: &'static str) -> Result<T, InvalidCall> {
         self.with(name, |text| text.parse().ok())
     }
 
-    fn parsed_if_there<T: FromStr>(&mut self, name: &'static str) -> Result<Option<T>, InvalidCall> {
+    fn parse_optional<T: FromStr>(&mut self, name: &'static str) -> Result<Option<T>, InvalidCall> {
         self.with(name, |text| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) })
     }
 
@@ -205,10 +205,10 @@ mod tests {
     use super::super::samples::kept;
     use super::*;
 
-    const UNTIL: Due = Due { due_ms: 1_767_323_099_000, definitions: 77 };
+    const UNTIL: CallDue = CallDue { due_ms: 1_767_323_099_000, definitions_offset: 77 };
 
     fn written() -> String {
-        write(&kept(), kept().step, UNTIL)
+        write(&kept(), kept().write_count, UNTIL)
     }
 
     /// Topics hold this format for hours and between versions, so it does not change.
@@ -259,8 +259,8 @@ mod tests {
 
     #[test]
     fn until_when_it_waits_is_read_alone_and_fields_of_later_versions_are_passed_over() {
-        assert_eq!(read_until(b"1\t1767323099000\t77"), Ok(UNTIL));
-        assert!(read_until(b"2\t1767323099000\t77").is_err());
+        assert_eq!(read_due(b"1\t1767323099000\t77"), Ok(UNTIL));
+        assert!(read_due(b"2\t1767323099000\t77").is_err());
         assert_eq!(read(format!("{}\tmore", written()).as_bytes()), Ok((kept(), UNTIL)));
     }
 
@@ -272,9 +272,9 @@ mod tests {
         #[test]
         fn what_is_written_is_read(
             (account, url, topic) in (texts(), texts(), texts()),
-            (due_ms, definitions, requested_ms, writes) in any::<(i64, i64, Option<i64>, Option<u32>)>(),
+            (due_ms, definitions_offset, requested_ms, writes) in any::<(i64, i64, Option<i64>, Option<u32>)>(),
             (attempts, deferrals, endpoint) in any::<(u32, u32, (usize, usize))>(),
-            (message, call, appended_ms, offered_ms) in any::<(u128, u128, i64, i64)>(),
+            (message, call, appended_ms, first_due_ms) in any::<(u128, u128, i64, i64)>(),
             (partition, offset, row) in any::<(i32, i64, Option<u64>)>(),
         ) {
             let call = StoredCall {
@@ -283,19 +283,19 @@ mod tests {
                 message: MessageId(uuid::Uuid::from_u128(message)),
                 call: CallId(uuid::Uuid::from_u128(call)),
                 endpoint,
-                place: Place { topic: topic.into(), partition, offset },
+                source_position: RecordPosition { topic: topic.into(), partition, offset },
                 appended_ms,
-                offered_ms,
+                first_due_ms,
                 attempts,
                 deferrals,
-                step: WriteCount { requested_ms, writes },
-                row: row.map(|row| format!("{row:x}").parse().unwrap()),
+                write_count: WriteCount { requested_ms, writes },
+                row_key: row.map(|row| format!("{row:x}").parse().unwrap()),
                 ..kept()
             };
-            let until = Due { due_ms, definitions };
-            let header = write(&call, call.step, until);
+            let until = CallDue { due_ms, definitions_offset };
+            let header = write(&call, call.write_count, until);
             prop_assert_eq!(read(header.as_bytes()), Ok((call, until)));
-            prop_assert_eq!(read_until(header.as_bytes()), Ok(until));
+            prop_assert_eq!(read_due(header.as_bytes()), Ok(until));
         }
 
         #[test]

@@ -2,17 +2,17 @@
 
 use jiff::Timestamp;
 
-use super::super::outgoing::{OutgoingHeaders, PREFIX};
-use super::{BAD, CallPart, Due, InvalidCall, StoredCall, endpoint};
+use super::super::outgoing::{HEADER_PREFIX, OutgoingHeaders};
+use super::{CallDue, CallPart, InvalidCall, MALFORMED, StoredCall, endpoint};
 use crate::decode::{EventDate, Sequence};
 use crate::deliver::WriteCount;
-use crate::id::{CallId, MessageId, Place};
+use crate::id::{CallId, MessageId, RecordPosition};
 
 /// Writes the headers.
 pub(super) fn write(call: &StoredCall, kind: &str) -> OutgoingHeaders {
     let (endpoint, of) = call.endpoint;
     let headers = OutgoingHeaders::new(kind)
-        .place(&call.place.topic, call.place.partition, call.place.offset)
+        .add_position(&call.source_position.topic, call.source_position.partition, call.source_position.offset)
         .add("account", &call.account)
         .add("webhook", call.webhook)
         .add("event", call.event)
@@ -23,10 +23,10 @@ pub(super) fn write(call: &StoredCall, kind: &str) -> OutgoingHeaders {
         .add("event-date", call.event_date)
         .add("sequence", call.sequence)
         .add("appended-ms", call.appended_ms)
-        .add("offered", Timestamp::from_millisecond(call.offered_ms).unwrap_or(Timestamp::UNIX_EPOCH))
+        .add("offered", Timestamp::from_millisecond(call.first_due_ms).unwrap_or(Timestamp::UNIX_EPOCH))
         .add("attempts", call.attempts)
         .add("deferrals", call.deferrals);
-    headers.add_if_there("row", call.row)
+    headers.add_optional("row", call.row_key)
 }
 
 /// Reads all fields of a call.
@@ -43,35 +43,35 @@ pub(super) fn read<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Stor
         endpoint: read.with("endpoint", endpoint)?,
         event_date: read.with("event-date", EventDate::from_rfc3339)?,
         sequence: read.with("sequence", Sequence::parse)?,
-        place: Place {
+        source_position: RecordPosition {
             topic: read.text("topic")?.into(),
             partition: read.parsed("partition")?,
             offset: read.parsed("offset")?,
         },
         appended_ms: read.parsed("appended-ms")?,
-        offered_ms: offered.as_millisecond(),
+        first_due_ms: offered.as_millisecond(),
         attempts: read.parsed("attempts")?,
         deferrals: read.parsed("deferrals")?,
-        step: WriteCount {
-            requested_ms: read.parsed_if_there("requested-ms")?,
-            writes: read.parsed_if_there("writes")?,
+        write_count: WriteCount {
+            requested_ms: read.parse_optional("requested-ms")?,
+            writes: read.parse_optional("writes")?,
         },
-        row: read.parsed_if_there("row")?,
+        row_key: read.parse_optional("row")?,
     })
 }
 
 /// Reads until when the call waits.
-pub(super) fn read_until<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Due, InvalidCall> {
+pub(super) fn read_due<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<CallDue, InvalidCall> {
     let read = HeaderReader { header };
-    Ok(Due { due_ms: read.parsed("due-ms")?, definitions: read.parsed("definitions")? })
+    Ok(CallDue { due_ms: read.parsed("due-ms")?, definitions_offset: read.parsed("definitions")? })
 }
 
 /// Reads a dead letter's headers. Earlier versions wrote fewer.
 pub(super) fn read_letter<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<StoredCall, InvalidCall> {
     let has_appended = header("outhook-appended-ms").is_some();
-    let call = read(|name| header(name).or_else(|| left_out_before(name)))?;
-    let appended_ms = if has_appended { call.appended_ms } else { call.offered_ms };
-    Ok(StoredCall { appended_ms, step: WriteCount::FIRST, ..call })
+    let call = read(|name| header(name).or_else(|| legacy_default(name)))?;
+    let appended_ms = if has_appended { call.appended_ms } else { call.first_due_ms };
+    Ok(StoredCall { appended_ms, write_count: WriteCount::FIRST, ..call })
 }
 
 /// Reads headers. Each error names the header.
@@ -81,17 +81,17 @@ struct HeaderReader<F> {
 
 impl<'a, F: Fn(&str) -> Option<&'a [u8]>> HeaderReader<F> {
     fn text(&self, name: &'static str) -> Result<&'a str, InvalidCall> {
-        let value = (self.header)(&format!("{PREFIX}{name}"))
+        let value = (self.header)(&format!("{HEADER_PREFIX}{name}"))
             .ok_or(InvalidCall { part: CallPart::Header(name), problem: "missing" })?;
         std::str::from_utf8(value).map_err(|_| InvalidCall { part: CallPart::Header(name), problem: "not UTF-8 text" })
     }
 
     fn with<T>(&self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, InvalidCall> {
-        parse(self.text(name)?).ok_or(InvalidCall { part: CallPart::Header(name), problem: BAD })
+        parse(self.text(name)?).ok_or(InvalidCall { part: CallPart::Header(name), problem: MALFORMED })
     }
 
-    fn parsed_if_there<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, InvalidCall> {
-        match (self.header)(&format!("{PREFIX}{name}")) {
+    fn parse_optional<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, InvalidCall> {
+        match (self.header)(&format!("{HEADER_PREFIX}{name}")) {
             Some(_) => self.parsed(name).map(Some),
             None => Ok(None),
         }
@@ -103,8 +103,8 @@ impl<'a, F: Fn(&str) -> Option<&'a [u8]>> HeaderReader<F> {
 }
 
 /// Defaults of headers that dead letters of earlier versions lack.
-fn left_out_before(name: &str) -> Option<&'static [u8]> {
-    match name.strip_prefix(PREFIX)? {
+fn legacy_default(name: &str) -> Option<&'static [u8]> {
+    match name.strip_prefix(HEADER_PREFIX)? {
         "endpoint" => Some(b"0/0"),
         "appended-ms" | "deferrals" => Some(b"0"),
         _ => None,
@@ -115,7 +115,7 @@ fn left_out_before(name: &str) -> Option<&'static [u8]> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::packed::HEADER;
+    use super::super::packed::FULL_NAME;
     use super::super::samples::kept;
     use super::*;
     use crate::definition::samples::webhook;
@@ -125,16 +125,16 @@ mod tests {
     /// Calls wait for hours, and instances of two versions run side by side.
     #[test]
     fn what_earlier_versions_wrote_is_read() {
-        let until = Due { due_ms: 1_767_323_099_000, definitions: 77 };
-        let headers = write(&kept(), "retry").add("due-ms", until.due_ms).add("definitions", until.definitions);
+        let until = CallDue { due_ms: 1_767_323_099_000, definitions_offset: 77 };
+        let headers = write(&kept(), "retry").add("due-ms", until.due_ms).add("definitions", until.definitions_offset);
         let uncounted = Headers::from(headers.clone());
         let header = |name: &str| uncounted.get(name);
-        let step = WriteCount { requested_ms: None, writes: None };
-        assert_eq!(StoredCall::read_waiting(header), Ok((StoredCall { step, ..kept() }, until)));
+        let write_count = WriteCount { requested_ms: None, writes: None };
+        assert_eq!(StoredCall::read_waiting(header), Ok((StoredCall { write_count, ..kept() }, until)));
 
         let counted = Headers::from(headers.add("requested-ms", 1_767_323_046_001_i64).add("writes", 7));
         let header = |name: &str| counted.get(name);
-        assert_eq!((StoredCall::read(header), Due::read(header)), (Ok(kept()), Ok(until)));
+        assert_eq!((StoredCall::read(header), CallDue::read(header)), (Ok(kept()), Ok(until)));
         assert_eq!(StoredCall::read_waiting(header), Ok((kept(), until)));
     }
 
@@ -142,7 +142,7 @@ mod tests {
     fn what_is_missing_or_wrong_is_named() {
         let none = StoredCall::read(|_| None).unwrap_err().to_string();
         assert_eq!(none, "invalid retry record: header outhook-offered is missing");
-        let each = |name: &str| (name != HEADER).then_some(&b"x"[..]);
+        let each = |name: &str| (name != FULL_NAME).then_some(&b"x"[..]);
         let bad = StoredCall::read(each).unwrap_err().to_string();
         assert_eq!(bad, "invalid retry record: header outhook-offered is malformed");
     }
@@ -151,25 +151,25 @@ mod tests {
     fn a_letter_of_an_earlier_version_is_a_call_for_the_same_url_only() {
         let headers = Headers::from(write(&kept(), "call"));
         let without = |missing: &'static [&str]| {
-            StoredCall::of_letter(|name| headers.get(name).filter(|_| !missing.contains(&name)))
+            StoredCall::parse_dead_letter(|name| headers.get(name).filter(|_| !missing.contains(&name)))
         };
-        assert_eq!(without(&[]), Ok(StoredCall { step: WriteCount::FIRST, ..kept() }));
+        assert_eq!(without(&[]), Ok(StoredCall { write_count: WriteCount::FIRST, ..kept() }));
         let older = without(&["outhook-endpoint", "outhook-appended-ms", "outhook-deferrals"]).unwrap();
-        assert_eq!((older.appended_ms, older.deferrals), (kept().offered_ms, 0));
+        assert_eq!((older.appended_ms, older.deferrals), (kept().first_due_ms, 0));
         let mut webhook = webhook("abc123", "A");
         webhook.urls = vec!["https://other.example/".to_owned(); 3];
-        assert_eq!(older.endpoint_of(&Target::of(&webhook).unwrap()), None);
+        assert_eq!(older.current_endpoint(&Target::of(&webhook).unwrap()), None);
         webhook.urls[2] = kept().url.to_string();
-        assert_eq!(older.endpoint_of(&Target::of(&webhook).unwrap()), Some(2));
+        assert_eq!(older.current_endpoint(&Target::of(&webhook).unwrap()), Some(2));
         assert!(without(&["outhook-url"]).is_err());
     }
 
     proptest! {
         #[test]
         fn no_headers_make_it_panic(value: Vec<u8>) {
-            let each = |name: &str| (name != HEADER).then_some(&value[..]);
+            let each = |name: &str| (name != FULL_NAME).then_some(&value[..]);
             prop_assert!(StoredCall::read(each).is_err());
-            let _ = Due::read(each);
+            let _ = CallDue::read(each);
         }
     }
 }

@@ -12,8 +12,9 @@ impl Bench {
     /// The call of the record at this offset. Calls are about one of a few rows.
     pub(super) fn ordered(&self, offset: i64) -> Call {
         let mut call = self.call();
-        call.place.offset = offset;
-        call.row = Some(RowKey::of(call.message.target.webhook, &call.place, Some(&[(offset % ROWS) as u8])));
+        call.source_position.offset = offset;
+        call.row_key =
+            Some(RowKey::of(call.message.target.webhook, &call.source_position, Some(&[(offset % ROWS) as u8])));
         call
     }
 
@@ -31,7 +32,7 @@ impl Bench {
             let record = consumer.recv().await.unwrap().detach();
             let headers = headers(&record);
             let call = StoredCall::read(|name| headers.get(name).map(String::as_bytes)).unwrap();
-            let (row, offset) = (call.row.unwrap(), call.place.offset);
+            let (row, offset) = (call.row_key.unwrap(), call.source_position.offset);
             assert_eq!(record.key(), Some(&row.bytes()[..]));
             let row = rows.entry(row.to_string()).or_default();
             // Only the first copy counts.
@@ -50,13 +51,13 @@ async fn written_in_spite_of(errors: &[RDKafkaRespErr], from: &[i64]) -> Bench {
         if from.contains(&offset) {
             bench.cluster.request_errors(RDKafkaApiKey::Produce, errors);
         }
-        bench.settle.in_order(bench.ordered(offset)).await;
+        bench.settle.write_in_row_order(bench.ordered(offset)).await;
         // Splits the calls into several requests.
         if offset % 10 == 0 {
             tokio::time::sleep(Duration::from_millis(7)).await;
         }
     }
-    bench.settle.drained().await;
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [0, CALLS as usize, 0]);
     bench
 }
@@ -74,9 +75,9 @@ impl Bench {
     /// Offsets of the source records whose calls became dead letters.
     async fn dead(&self) -> Vec<i64> {
         let client = [("bootstrap.servers".to_owned(), self.cluster.bootstrap_servers())].into();
-        let bounds = Bounds { found: 999, bytes: u64::MAX, time: Duration::from_secs(30) };
-        let page = Letters::new(&DeadLettersConfig::default(), &client)
-            .page(LetterFilter::default(), None, bounds)
+        let bounds = PageLimits { max_found: 999, max_bytes: u64::MAX, max_time: Duration::from_secs(30) };
+        let page = DeadLetterReader::new(&DeadLettersConfig::default(), &client)
+            .page(DeadLetterFilter::default(), None, bounds)
             .await
             .unwrap();
         page.found.iter().map(|letter| letter.offset.unwrap()).collect()
@@ -136,7 +137,11 @@ async fn what_is_refused_alone_becomes_a_dead_letter_and_the_others_go_on_in_ord
     assert!(headers["outhook-cause"].starts_with("topic outhook.row-order refuses a record of its size, "));
     let header = |name: &str| letter.headers().unwrap().iter().find(|header| header.key == name)?.value;
     let call = bench.ordered(headers["outhook-offset"].parse().unwrap());
-    assert_eq!(StoredCall::of_letter(header), Ok(StoredCall::of(&call)), "it is redriven in the order of its row");
+    assert_eq!(
+        StoredCall::parse_dead_letter(header),
+        Ok(StoredCall::of(&call)),
+        "it is redriven in the order of its row"
+    );
 }
 
 #[tokio::test]
@@ -144,9 +149,9 @@ async fn what_the_client_itself_takes_for_too_large_becomes_a_dead_letter_at_onc
     let bench = Bench::new();
     let mut call = bench.ordered(0);
     call.message.body = vec![b' '; MAX_RECORD_BYTES + 1].into();
-    bench.settle.in_order(call).await;
-    bench.settle.in_order(bench.ordered(1)).await;
-    bench.settle.drained().await;
+    bench.settle.write_in_row_order(call).await;
+    bench.settle.write_in_row_order(bench.ordered(1)).await;
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [0, 2, 0]);
     assert_eq!(bench.rows(TOPIC, 1).await.into_values().collect::<Vec<_>>(), [[1]]);
     let headers = headers(&bench.next_dead_letter().await);
@@ -158,11 +163,11 @@ async fn what_is_not_in_the_topic_at_the_stop_stays_unsettled() {
     let bench = Bench::new();
     bench.cluster.broker_down(1).unwrap();
     for offset in 0..3 {
-        bench.settle.in_order(bench.ordered(offset)).await;
+        bench.settle.write_in_row_order(bench.ordered(offset)).await;
     }
     bench.settle.stop();
-    bench.settle.drained().await;
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts()[1], 0);
-    bench.settle.in_order(bench.ordered(3)).await;
+    bench.settle.write_in_row_order(bench.ordered(3)).await;
     assert_eq!(bench.book.counts()[1], 0);
 }

@@ -10,9 +10,9 @@ const TOPIC: &str = "outhook.retry.5s";
 impl Bench {
     fn sends_to_wait(&self, number: usize, body: &Bytes) {
         let mut call = self.call();
-        call.message.call = CallId(uuid::Uuid::from_u128(number as u128));
+        call.message.call_id = CallId(uuid::Uuid::from_u128(number as u128));
         call.message.body = body.clone();
-        self.settle.wait(call, Duration::from_secs(6), None);
+        self.settle.write_retry(call, Duration::from_secs(6), None);
     }
 
     /// The calls in the topic, once all of them are there.
@@ -47,7 +47,7 @@ async fn all_settle_in_spite_of(error: RDKafkaRespErr) {
             tokio::time::sleep(Duration::from_millis(7)).await;
         }
     }
-    bench.settle.drained().await;
+    bench.settle.wait_until_drained().await;
     assert_eq!((bench.book.counts(), bench.settle.retry_writer.pending()), ([0, CALLS, 0], 0));
     assert_eq!(bench.waiting(CALLS).await.len(), CALLS);
 }
@@ -70,7 +70,7 @@ async fn what_the_client_has_no_room_for_is_written_later() {
     for number in 0..24 {
         bench.sends_to_wait(number, &body);
     }
-    bench.settle.drained().await;
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [0, 24, 0]);
     assert_eq!(bench.waiting(24).await.len(), 24);
 }
@@ -85,10 +85,10 @@ async fn none_settles_that_is_not_written_at_the_stop_nor_afterwards() {
     }
     assert_eq!(bench.settle.retry_writer.pending(), CALLS);
     bench.settle.stop();
-    bench.settle.drained().await;
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [0, 0, CALLS]);
     bench.sends_to_wait(CALLS, &body);
-    bench.settle.drained().await;
+    bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [0, 0, CALLS + 1]);
     bench.cluster.broker_up(1).unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;

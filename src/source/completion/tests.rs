@@ -3,27 +3,27 @@ use proptest::prelude::*;
 use super::*;
 
 const CLUSTER: &str = "b3V0aG9vay10ZXN0cy0wMQ";
-const HEAD: Mark = Mark { offset: 41, timestamp: 1_700_000_000_000 };
+const HEAD: RecordFingerprint = RecordFingerprint { offset: 41, timestamp: 1_700_000_000_000 };
 
 /// The record before the head.
-const LOG: Mark = Mark { offset: 40, timestamp: 1_699_999_999_000 };
+const LOG: RecordFingerprint = RecordFingerprint { offset: 40, timestamp: 1_699_999_999_000 };
 
 fn encode(settled: &[Range<i64>]) -> String {
     CommitMetadata::encode(CLUSTER, LOG, HEAD, HEAD.timestamp + 5, settled.iter().cloned())
 }
 
 /// The map of commit metadata.
-fn map(text: &str) -> Option<Completion> {
-    CommitMetadata::decode(CLUSTER, text)?.completion
+fn map(text: &str) -> Option<CompletionMap> {
+    CommitMetadata::decode(CLUSTER, text)?.completion_map
 }
 
-fn at(offset: i64) -> Mark {
-    Mark { offset, ..HEAD }
+fn at(offset: i64) -> RecordFingerprint {
+    RecordFingerprint { offset, ..HEAD }
 }
 
 #[test]
 fn a_map_is_written_as_documented() {
-    let (log, head) = (Mark { offset: 2, timestamp: 31 }, Mark { offset: 3, timestamp: 33 });
+    let (log, head) = (RecordFingerprint { offset: 2, timestamp: 31 }, RecordFingerprint { offset: 3, timestamp: 33 });
     let text = CommitMetadata::encode("c", log, head, 0, [5..7, 8..108].into_iter());
     assert_eq!(text, "outhook2:c:CfDhBABCBkD.");
     assert_eq!(CommitMetadata::encode("c", log, head, 0, std::iter::empty()), "outhook2:c:Cf.");
@@ -32,15 +32,18 @@ fn a_map_is_written_as_documented() {
 #[test]
 fn a_map_of_an_earlier_version_is_read_and_its_head_is_of_the_log() {
     let note = CommitMetadata::decode("c", "outhook1:c:DhBABCBkD.").unwrap();
-    let head = Mark { offset: 3, timestamp: 33 };
-    let completion = Completion { head, newest: 0, settled: [5..7, 8..108].into() };
-    assert_eq!(note, CommitMetadata { log: head, completion: Some(completion) });
+    let head = RecordFingerprint { offset: 3, timestamp: 33 };
+    let completion = CompletionMap { head, newest_timestamp: 0, settled: [5..7, 8..108].into() };
+    assert_eq!(note, CommitMetadata { log_record: head, completion_map: Some(completion) });
     assert_eq!(CommitMetadata::decode("c", "outhook1:c:DhB."), None);
 }
 
 #[test]
 fn nothing_settled_is_no_map() {
-    assert_eq!(CommitMetadata::decode(CLUSTER, &encode(&[])), Some(CommitMetadata { log: LOG, completion: None }));
+    assert_eq!(
+        CommitMetadata::decode(CLUSTER, &encode(&[])),
+        Some(CommitMetadata { log_record: LOG, completion_map: None })
+    );
     assert_eq!(CommitMetadata::decode(CLUSTER, ""), None);
 }
 
@@ -75,11 +78,13 @@ fn what_this_program_did_not_write_for_this_cluster_is_no_map() {
 #[test]
 fn a_record_newer_than_the_map_ends_it() {
     let mut map = map(&encode(&[42..50, 60..70])).unwrap();
-    assert!(map.has(at(42)) && map.has(at(45)) && !map.has(at(55)) && map.has(at(60)));
+    assert!(
+        map.take_settled(at(42)) && map.take_settled(at(45)) && !map.take_settled(at(55)) && map.take_settled(at(60))
+    );
     assert!(map.remaining().eq(std::iter::once(61..70)));
-    assert!(map.has(Mark { offset: 61, timestamp: HEAD.timestamp + 5 }));
-    assert!(!map.has(Mark { offset: 62, timestamp: HEAD.timestamp + 6 }));
-    assert!(!map.has(at(63)), "its offsets were reused");
+    assert!(map.take_settled(RecordFingerprint { offset: 61, timestamp: HEAD.timestamp + 5 }));
+    assert!(!map.take_settled(RecordFingerprint { offset: 62, timestamp: HEAD.timestamp + 6 }));
+    assert!(!map.take_settled(at(63)), "its offsets were reused");
 }
 
 /// Ordered ranges that do not touch, as gaps and lengths from the head on.
@@ -102,11 +107,11 @@ proptest! {
     fn what_was_written_is_read_back_from_the_lowest_offset_on(settled in ranges()) {
         let text = encode(&settled);
         prop_assert!(text.len() <= MAX_BYTES);
-        prop_assert_eq!(CommitMetadata::decode(CLUSTER, &text).unwrap().log, LOG);
+        prop_assert_eq!(CommitMetadata::decode(CLUSTER, &text).unwrap().log_record, LOG);
         match map(&text) {
             None => prop_assert!(settled.is_empty()),
             Some(map) => {
-                prop_assert!(map.begins_with(HEAD));
+                prop_assert!(map.starts_at(HEAD));
                 prop_assert_eq!(map.newest(), HEAD.timestamp + 5);
                 prop_assert!(!map.settled.is_empty());
                 prop_assert_eq!(map.settled.clone(), settled[..map.settled.len()].to_vec());
@@ -118,14 +123,14 @@ proptest! {
     #[test]
     fn any_text_can_be_read(text in ".*", digits in "[A-Za-z0-9_-]{0,60}", cut in any::<prop::sample::Index>()) {
         let _ = CommitMetadata::decode("", &text);
-        for prefix in [PREFIX, EARLIER] {
+        for prefix in [PREFIX, PREFIX_V1] {
             let Some(note) = CommitMetadata::decode("", &format!("{prefix}:{digits}.")) else { continue };
-            prop_assert!(note.log.offset >= 0);
-            let Some(mut map) = note.completion else { continue };
+            prop_assert!(note.log_record.offset >= 0);
+            let Some(mut map) = note.completion_map else { continue };
             prop_assert!(map.head.offset >= 0);
             prop_assert!(map.settled.iter().all(|range| range.start > map.head.offset && range.start <= range.end));
-            prop_assert!(!map.has(map.head));
-            prop_assert!(!map.has(Mark { offset: i64::MAX, timestamp: 0 }), "no record is behind the last offset");
+            prop_assert!(!map.take_settled(map.head));
+            prop_assert!(!map.take_settled(RecordFingerprint { offset: i64::MAX, timestamp: 0 }), "no record is behind the last offset");
         }
         let whole = encode(&[50..60, 70..1000]);
         let cut = cut.index(whole.len());

@@ -7,8 +7,8 @@ use super::*;
 const CLUSTER: &str = "cluster";
 
 /// A record of a log with one record every ten milliseconds.
-fn at(offset: i64) -> Mark {
-    Mark { offset, timestamp: 1_000_000 + offset * 10 }
+fn at(offset: i64) -> RecordFingerprint {
+    RecordFingerprint { offset, timestamp: 1_000_000 + offset * 10 }
 }
 
 fn open<const N: usize>(ledger: &mut Ledger, offsets: [i64; N]) -> [u64; N] {
@@ -17,11 +17,11 @@ fn open<const N: usize>(ledger: &mut Ledger, offsets: [i64; N]) -> [u64; N] {
 
 /// The metadata that a ledger commits.
 fn committed(ledger: &Ledger) -> Option<CommitMetadata> {
-    CommitMetadata::decode(CLUSTER, &ledger.note(CLUSTER))
+    CommitMetadata::decode(CLUSTER, &ledger.commit_metadata(CLUSTER))
 }
 
-fn map(note: Option<&CommitMetadata>) -> Option<&Completion> {
-    note?.completion.as_ref()
+fn map(note: Option<&CommitMetadata>) -> Option<&CompletionMap> {
+    note?.completion_map.as_ref()
 }
 
 #[test]
@@ -43,26 +43,26 @@ fn offsets_without_a_record_are_passed_once_all_before_them_has_settled() {
     let mut ledger = Ledger::default();
     let [a, b] = open(&mut ledger, [10, 12]);
     ledger.settle_share(a);
-    let changes = ledger.changes();
-    ledger.pass(15);
-    assert!(ledger.changes() > changes, "a commit is due");
+    let changes = ledger.change_count();
+    ledger.skip_to(15);
+    assert!(ledger.change_count() > changes, "a commit is due");
     assert_eq!(ledger.safe_offset(), Some(11), "a record is still open");
     ledger.settle_share(b);
     assert_eq!(ledger.safe_offset(), Some(15));
-    assert_eq!(committed(&ledger).unwrap().log, at(12), "the last record identifies the log");
-    ledger.pass(14);
+    assert_eq!(committed(&ledger).unwrap().log_record, at(12), "the last record identifies the log");
+    ledger.skip_to(14);
     let [c] = open(&mut ledger, [15]);
     ledger.settle_share(c);
     assert_eq!(ledger.safe_offset(), Some(16));
 
     // No record was read since the ledger began: the commit's map is of a record that is gone.
-    let mut next = Ledger::after(committed(&with_a_straggler()));
-    next.pass(40);
+    let mut next = Ledger::resume_from(committed(&with_a_straggler()));
+    next.skip_to(40);
     assert_eq!(next.safe_offset(), Some(40));
     assert_eq!(map(committed(&next).as_ref()), None);
     // After the log went back nothing of this counts.
     assert_eq!(next.open(at(3)), Err(Rewound));
-    next.pass(50);
+    next.skip_to(50);
     assert_eq!(next.safe_offset(), None);
     let entry = next.restart_at(at(3));
     next.settle_share(entry);
@@ -79,7 +79,7 @@ fn an_abandoned_share_holds_the_prefix_for_good() {
     ledger.settle_share(b);
     assert_eq!(ledger.safe_offset(), Some(1));
     assert_eq!((ledger.len(), ledger.unsettled()), (2, 1));
-    assert!(!ledger.is_under_way());
+    assert!(!ledger.has_open_shares());
 }
 
 #[test]
@@ -93,14 +93,18 @@ fn what_was_sent_and_has_settled_is_uncommitted_until_that_is_acknowledged() {
     assert_eq!(ledger.uncommitted(), 0, "all of it is under way");
     ledger.settle_share(b);
     ledger.settle_share(c);
-    assert_eq!((ledger.uncommitted(), ledger.done()), (2, 2), "settled behind one that has not is settled too");
-    ledger.acknowledge(2);
+    assert_eq!(
+        (ledger.uncommitted(), ledger.settled_with_calls()),
+        (2, 2),
+        "settled behind one that has not is settled too"
+    );
+    ledger.mark_committed(2);
     ledger.settle_share(a);
-    assert_eq!((ledger.uncommitted(), ledger.done()), (1, 3));
-    ledger.acknowledge(3);
+    assert_eq!((ledger.uncommitted(), ledger.settled_with_calls()), (1, 3));
+    ledger.mark_committed(3);
     let [without_calls] = open(&mut ledger, [4]);
     ledger.settle_share(without_calls);
-    assert_eq!((ledger.uncommitted(), ledger.done()), (0, 3), "read again, it would send nothing");
+    assert_eq!((ledger.uncommitted(), ledger.settled_with_calls()), (0, 3), "read again, it would send nothing");
 }
 
 #[test]
@@ -136,7 +140,7 @@ fn with_a_straggler() -> Ledger {
 
 #[test]
 fn what_had_settled_is_passed_over_and_the_prefix_grows_over_it() {
-    let mut ledger = Ledger::after(committed(&with_a_straggler()));
+    let mut ledger = Ledger::resume_from(committed(&with_a_straggler()));
     let straggler = ledger.open(at(10)).unwrap().unwrap();
     assert_eq!(ledger.open(at(11)), Ok(None));
     assert_eq!(ledger.open(at(12)), Ok(None));
@@ -155,8 +159,8 @@ fn what_had_settled_is_passed_over_and_the_prefix_grows_over_it() {
 #[test]
 fn a_map_is_forgotten_when_the_log_is_another() {
     let before = committed(&with_a_straggler());
-    let opens = |first: Mark, then: Mark| {
-        let mut ledger = Ledger::after(before.clone());
+    let opens = |first: RecordFingerprint, then: RecordFingerprint| {
+        let mut ledger = Ledger::resume_from(before.clone());
         ledger.open(first).unwrap().unwrap();
         ledger.open(then).unwrap().is_some()
     };
@@ -164,13 +168,13 @@ fn a_map_is_forgotten_when_the_log_is_another() {
     assert!(opens(at(9), at(11)), "read from an earlier offset on");
     assert!(opens(at(0), at(11)), "recreated, and read from its start");
     assert!(opens(at(12), at(20)), "the straggler no longer exists");
-    assert!(opens(Mark { timestamp: 7, ..at(10) }, at(11)), "recreated, and longer than the old one");
+    assert!(opens(RecordFingerprint { timestamp: 7, ..at(10) }, at(11)), "recreated, and longer than the old one");
     assert!(
-        opens(at(10), Mark { timestamp: at(31).timestamp, ..at(11) }),
+        opens(at(10), RecordFingerprint { timestamp: at(31).timestamp, ..at(11) }),
         "truncated behind the straggler, and written again"
     );
 
-    let mut ledger = Ledger::after(before);
+    let mut ledger = Ledger::resume_from(before);
     let [entry] = open(&mut ledger, [10]);
     ledger.settle_share(entry);
     assert_eq!(ledger.open(at(5)), Err(Rewound));
@@ -180,7 +184,7 @@ fn a_map_is_forgotten_when_the_log_is_another() {
 
 #[test]
 fn a_record_before_the_offset_tells_which_log_it_is() {
-    let log = |ledger: &Ledger| committed(ledger).map(|note| note.log);
+    let log = |ledger: &Ledger| committed(ledger).map(|note| note.log_record);
     let mut ledger = Ledger::default();
     assert_eq!(log(&ledger), None);
     let [a, b, _] = open(&mut ledger, [10, 11, 15]);
@@ -189,10 +193,10 @@ fn a_record_before_the_offset_tells_which_log_it_is() {
     ledger.settle_share(b);
     assert_eq!((ledger.safe_offset(), log(&ledger)), (Some(12), Some(at(11))));
 
-    let mut next = Ledger::after(committed(&ledger));
+    let mut next = Ledger::resume_from(committed(&ledger));
     let [entry] = open(&mut next, [15]);
     assert_eq!(log(&next), Some(at(11)), "the one known before the first record has settled");
-    let mut set_back = Ledger::after(committed(&ledger));
+    let mut set_back = Ledger::resume_from(committed(&ledger));
     open(&mut set_back, [3]);
     assert_eq!(log(&set_back), Some(at(3)));
     assert_eq!(next.open(at(0)), Err(Rewound));
@@ -204,8 +208,8 @@ fn a_record_before_the_offset_tells_which_log_it_is() {
 #[test]
 fn there_is_something_to_commit_only_after_a_change() {
     let mut ledger = Ledger::default();
-    let mut last = ledger.changes();
-    let mut changed = |ledger: &Ledger| std::mem::replace(&mut last, ledger.changes()) != ledger.changes();
+    let mut last = ledger.change_count();
+    let mut changed = |ledger: &Ledger| std::mem::replace(&mut last, ledger.change_count()) != ledger.change_count();
     let [a, b, c] = open(&mut ledger, [1, 2, 3]);
     assert!(changed(&ledger), "the first record's offset");
     ledger.add_share(b);
@@ -293,7 +297,7 @@ proptest! {
         let mut before = None;
         for life in lives {
             // A killed owner leaves only its last commit.
-            let mut ledger = Ledger::after(before);
+            let mut ledger = Ledger::resume_from(before);
             let resumed = safe.unwrap_or(0);
             model.read(&mut ledger, resumed);
             for pick in life {
@@ -315,7 +319,7 @@ proptest! {
                 prop_assert_eq!(mapped.contains(offset), model.settled.contains(offset), "{}", offset);
             }
             // The metadata has a record of the log, which is before the committed offset if there is one.
-            let log = before.as_ref().map(|note| note.log);
+            let log = before.as_ref().map(|note| note.log_record);
             prop_assert!(log.is_none_or(|log| log == at(log.offset) && log.offset <= from), "{:?} of {}", log, from);
             prop_assert!(log.is_some() || ledger.safe_offset().is_none());
             let unsettled = model.records.iter().filter(|(offset, ..)| !model.settled.contains(offset)).count();

@@ -3,8 +3,8 @@ use std::sync::Mutex;
 
 use super::*;
 
-fn cause(code: RDKafkaErrorCode, base: i64) -> Cause {
-    Cause { code, text: format!("it failed at offset {base} for good") }
+fn cause(code: RDKafkaErrorCode, base: i64) -> ReadError {
+    ReadError { code, text: format!("it failed at offset {base} for good") }
 }
 
 /// Searches in a log that ends at `end` and in which batches fail with a code. Also returns the probed offsets.
@@ -14,17 +14,19 @@ async fn searched(
     code: RDKafkaErrorCode,
     bad: &[std::ops::Range<i64>],
     end: i64,
-) -> (ProbeResult, BTreeSet<i64>) {
+) -> (SearchResult, BTreeSet<i64>) {
     let looked_at = Mutex::new(BTreeSet::new());
     let cause_there = cause(code, named);
     let found = search(first, &cause_there, |offset| {
         looked_at.lock().unwrap().insert(offset);
         let batch = bad.iter().find(|batch| batch.contains(&offset));
-        let about = Cause { code, text: String::new() }.about();
+        let about = ReadError { code, text: String::new() }.scope();
         let seen = match batch {
-            Some(batch) => ProbeAnswer::Failed(cause(code, if about == About::Batch { batch.start } else { offset })),
-            None if offset >= end => ProbeAnswer::End,
-            None => ProbeAnswer::Record,
+            Some(batch) => {
+                OffsetProbe::Failed(cause(code, if about == ErrorScope::Batch { batch.start } else { offset }))
+            }
+            None if offset >= end => OffsetProbe::End,
+            None => OffsetProbe::Record,
         };
         async { seen }
     });
@@ -40,42 +42,46 @@ async fn a_batch_is_passed_over_to_its_end_and_no_further() {
         for (gap, more) in [(0, 0), (0, 50), (2, 3), (2, 400)] {
             let bad = [42..last + 1, last + 1 + gap..last + 1 + gap + more];
             let (found, looked_at) = searched(42, 42, code, &bad, bad[1].end).await;
-            assert_eq!(found, ProbeResult::Behind { first: 42, behind: last + 1 }, "{bad:?}");
+            assert_eq!(found, SearchResult::Unreadable { first: 42, behind: last + 1 }, "{bad:?}");
             assert!(looked_at.len() <= 16, "{bad:?}: {looked_at:?}");
         }
     }
     let large = 0..1_000_000;
     let (found, looked_at) = searched(0, 0, code, &[large], 1_000_000).await;
-    assert_eq!(found, ProbeResult::Behind { first: 0, behind: 1_000_000 });
+    assert_eq!(found, SearchResult::Unreadable { first: 0, behind: 1_000_000 });
     assert!(looked_at.len() < 50, "{looked_at:?}");
     let (found, _) = searched(44, 42, code, &[42..46], 50).await;
-    assert_eq!(found, ProbeResult::Behind { first: 44, behind: 46 }, "the offsets before it were read");
+    assert_eq!(found, SearchResult::Unreadable { first: 44, behind: 46 }, "the offsets before it were read");
 }
 
 #[tokio::test]
 async fn what_can_be_read_after_all_stays() {
     let code = RDKafkaErrorCode::BadCompression;
-    assert_eq!(searched(5, 5, code, &[], 10).await.0, ProbeResult::Readable);
-    assert_eq!(searched(10, 10, code, &[], 10).await.0, ProbeResult::Nothing);
-    assert_eq!(search(5, &cause(code, 5), |_| async { ProbeAnswer::Nothing }).await, ProbeResult::Unclear);
+    assert_eq!(searched(5, 5, code, &[], 10).await.0, SearchResult::Readable);
+    assert_eq!(searched(10, 10, code, &[], 10).await.0, SearchResult::NoRecord);
+    assert_eq!(search(5, &cause(code, 5), |_| async { OffsetProbe::TimedOut }).await, SearchResult::Inconclusive);
 }
 
 #[tokio::test]
 async fn a_log_that_went_back_is_searched_where_it_fails() {
     let (found, _) = searched(1000, 3, RDKafkaErrorCode::BadCompression, &[3..5], 10).await;
-    assert_eq!(found, ProbeResult::Behind { first: 3, behind: 5 });
+    assert_eq!(found, SearchResult::Unreadable { first: 3, behind: 5 });
 }
 
 #[tokio::test]
 async fn offsets_that_a_broker_refuses_are_skipped_one_by_one() {
     let (found, _) = searched(5, 5, RDKafkaErrorCode::InvalidMessage, &[5..20], 20).await;
-    assert_eq!(found, ProbeResult::Behind { first: 5, behind: 6 });
+    assert_eq!(found, SearchResult::Unreadable { first: 5, behind: 6 });
 }
 
 #[tokio::test]
 async fn trouble_that_may_be_the_brokers_counts_only_where_a_record_behind_it_can_be_read() {
     let code = RDKafkaErrorCode::Unknown;
-    assert_eq!(searched(5, 5, code, &[5..20], 200).await.0, ProbeResult::Behind { first: 5, behind: 6 });
-    assert_eq!(searched(5, 5, code, &[5..i64::MAX], i64::MAX).await.0, ProbeResult::Unclear);
-    assert_eq!(searched(5, 5, code, &[5..20], 20).await.0, ProbeResult::Unclear, "no record behind it shows the cause");
+    assert_eq!(searched(5, 5, code, &[5..20], 200).await.0, SearchResult::Unreadable { first: 5, behind: 6 });
+    assert_eq!(searched(5, 5, code, &[5..i64::MAX], i64::MAX).await.0, SearchResult::Inconclusive);
+    assert_eq!(
+        searched(5, 5, code, &[5..20], 20).await.0,
+        SearchResult::Inconclusive,
+        "no record behind it shows the cause"
+    );
 }

@@ -3,11 +3,11 @@ use super::*;
 const BAD_BATCH: &str =
     "Decompression (codec 0x4) of message at 42 of 3012 bytes failed: Local: Invalid compressed data";
 
-fn cause(code: ErrorCode, text: &str) -> Cause {
-    Cause { code, text: text.to_owned() }
+fn cause(code: ErrorCode, text: &str) -> ReadError {
+    ReadError { code, text: text.to_owned() }
 }
 
-fn bad_batch() -> Cause {
+fn bad_batch() -> ReadError {
     cause(ErrorCode::BadCompression, BAD_BATCH)
 }
 
@@ -23,25 +23,28 @@ fn equal_errors_at_one_offset_are_named_and_then_searched() {
     let (mut standing, readiness) = standing(None);
     let mut now = Instant::now();
     assert_eq!(standing.record(41), None);
-    assert_eq!(standing.failed(bad_batch(), now), None);
-    assert!(readiness.missing().is_empty(), "one error may be transient");
-    for _ in 1..TIMES {
-        assert_eq!(standing.failed(bad_batch(), now), None);
+    assert_eq!(standing.on_error(bad_batch(), now), None);
+    assert!(readiness.unmet_conditions().is_empty(), "one error may be transient");
+    for _ in 1..MIN_REPEATS {
+        assert_eq!(standing.on_error(bad_batch(), now), None);
     }
-    assert_eq!(readiness.missing(), ["records readable at orders/3 offset 42"]);
+    assert_eq!(readiness.unmet_conditions(), ["records readable at orders/3 offset 42"]);
     assert_eq!(standing.due(now), None, "the errors came within a moment");
     now += SECOND;
     assert_eq!(standing.due(now), Some(ReadStep::Search(42, bad_batch())));
 
-    let (unreadable, step) = standing.found(ProbeResult::Behind { first: 42, behind: 45 }, now);
+    let (unreadable, step) = standing.on_search_result(SearchResult::Unreadable { first: 42, behind: 45 }, now);
     let unreadable = unreadable.unwrap();
-    assert_eq!((unreadable.place.to_string(), unreadable.last), ("topic orders partition 3 offset 42".into(), 44));
+    assert_eq!(
+        (unreadable.first.to_string(), unreadable.last_offset),
+        ("topic orders partition 3 offset 42".into(), 44)
+    );
     assert!(unreadable.cause.contains(BAD_BATCH), "{unreadable:?}");
     assert!(unreadable.cause.contains("raise the setting in [kafka.properties] and replay"), "{unreadable:?}");
     assert_eq!(step, Some(ReadStep::Seek(45)));
-    assert!(readiness.missing().is_empty());
+    assert!(readiness.unmet_conditions().is_empty());
     assert_eq!(
-        standing.failed(bad_batch(), now),
+        standing.on_error(bad_batch(), now),
         Some(ReadStep::Seek(45)),
         "the client has not moved to the next offset yet"
     );
@@ -52,7 +55,7 @@ fn equal_errors_at_one_offset_are_named_and_then_searched() {
 fn reading_goes_on_inside_a_batch_where_it_was_committed() {
     let (mut standing, _) = standing(Some(44));
     let mut now = Instant::now();
-    assert_eq!(standing.failed(bad_batch(), now), None);
+    assert_eq!(standing.on_error(bad_batch(), now), None);
     now += 6 * SECOND;
     assert_eq!(standing.due(now), Some(ReadStep::Search(44, bad_batch())), "an error counts if nothing follows it");
 }
@@ -62,9 +65,9 @@ fn what_the_client_passes_over_by_itself_is_told() {
     let (mut standing, _) = standing(Some(5));
     let now = Instant::now();
     let crc = cause(ErrorCode::BadMessage, "MessageSet at offset 5 (68 bytes) failed CRC32C check");
-    assert_eq!(standing.failed(crc, now), None);
+    assert_eq!(standing.on_error(crc, now), None);
     let unreadable = standing.record(8).unwrap();
-    assert_eq!((unreadable.place.offset, unreadable.last), (5, 7));
+    assert_eq!((unreadable.first.offset, unreadable.last_offset), (5, 7));
     assert_eq!(standing.record(9), None);
 }
 
@@ -73,17 +76,17 @@ fn an_error_of_a_broker_passes_when_it_does() {
     let (mut standing, readiness) = standing(Some(5));
     let mut now = Instant::now();
     let broker = || cause(ErrorCode::Unknown, "Fetch from broker 1 failed at offset 5 (leader epoch 0): Unknown");
-    assert_eq!((standing.failed(broker(), now), standing.failed(broker(), now)), (None, None));
-    assert_eq!(readiness.missing().len(), 1);
+    assert_eq!((standing.on_error(broker(), now), standing.on_error(broker(), now)), (None, None));
+    assert_eq!(readiness.unmet_conditions().len(), 1);
     now += 6 * SECOND;
     assert_eq!(standing.due(now), None);
-    assert!(readiness.missing().is_empty(), "no record has come, but no error either");
+    assert!(readiness.unmet_conditions().is_empty(), "no record has come, but no error either");
 
-    (0..TIMES).for_each(|_| assert_eq!(standing.failed(broker(), now), None));
+    (0..MIN_REPEATS).for_each(|_| assert_eq!(standing.on_error(broker(), now), None));
     now += SECOND;
     assert_eq!(standing.due(now), Some(ReadStep::Search(5, broker())));
-    assert_eq!(standing.found(ProbeResult::Unclear, now), (None, None));
-    (0..TIMES).for_each(|_| assert_eq!(standing.failed(broker(), now), None));
+    assert_eq!(standing.on_search_result(SearchResult::Inconclusive, now), (None, None));
+    (0..MIN_REPEATS).for_each(|_| assert_eq!(standing.on_error(broker(), now), None));
     now += SECOND;
     assert_eq!(standing.due(now), None, "a search without a result is not repeated as soon");
     assert_eq!(standing.record(7), None, "the error was the broker's, and 5 and 6 have no records");

@@ -95,11 +95,11 @@ async fn passed_over(broker: &Broker, seen: &Seen, end: i64) -> Vec<(i64, i64)> 
 
 fn of_partition(seen: &Seen, partition: i32) -> Vec<(i64, i64)> {
     let unreadable = seen.unreadable.lock().unwrap();
-    let own = unreadable.iter().filter(|offsets| offsets.place.partition == partition);
-    own.map(|offsets| (offsets.place.offset, offsets.last)).collect()
+    let own = unreadable.iter().filter(|offsets| offsets.first.partition == partition);
+    own.map(|offsets| (offsets.first.offset, offsets.last_offset)).collect()
 }
 
-async fn leave(source: Source<Recorders>) -> Left {
+async fn leave(source: Source<Recorders>) -> LeaveResult {
     let drained = source.drain().await;
     source.leave(drained).await
 }
@@ -129,8 +129,8 @@ async fn batches_of_every_codec_that_are_broken_are_passed_over() {
     }
     let all = (0..PARTITIONS).flat_map(|partition| (0..7).map(move |number| format!("{partition}-{number}")));
     assert_eq!(seen.values(), all.collect());
-    assert_eq!(leave(source).await, Left { unsettled: 0, committed: true });
-    for Unreadable { place, cause, .. } in &*seen.unreadable.lock().unwrap() {
+    assert_eq!(leave(source).await, LeaveResult { unsettled: 0, all_committed: true });
+    for UnreadableRange { first: place, cause, .. } in &*seen.unreadable.lock().unwrap() {
         assert!(cause.contains(&format!("of message at {} of 29 bytes failed", place.offset)), "{place}: {cause}");
     }
 
@@ -163,12 +163,12 @@ async fn what_can_not_be_read_is_named_and_not_committed_before_it_is_done_with(
     let config = hasty(&broker);
     let source = join_with(&seen, &config);
     let began = Instant::now();
-    while config.readiness.missing() != ["records readable at changes/0 offset 1"] {
-        assert!(began.elapsed() < SOON, "{:?}", config.readiness.missing());
+    while config.readiness.unmet_conditions() != ["records readable at changes/0 offset 1"] {
+        assert!(began.elapsed() < SOON, "{:?}", config.readiness.unmet_conditions());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     seen.until(2).await;
-    assert!(config.readiness.missing().is_empty());
+    assert!(config.readiness.unmet_conditions().is_empty());
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(committed(&broker).await[0], Some(1), "its dead letter is not acknowledged");
     seen.kept.lock().unwrap().drain(..).for_each(Receipt::settle);
@@ -216,5 +216,5 @@ async fn records_that_wait_are_read_behind_what_can_not_be_read() {
     assert_eq!(gates.until(2).await, ["1-a", "1-b"]);
     assert_eq!(stop_waiting(source).await, 0);
     let unreadable = gates.unreadable.lock().unwrap();
-    assert_eq!(unreadable.iter().map(|it| (it.place.offset, it.last)).collect::<Vec<_>>(), [(1, 3)]);
+    assert_eq!(unreadable.iter().map(|it| (it.first.offset, it.last_offset)).collect::<Vec<_>>(), [(1, 3)]);
 }

@@ -12,7 +12,7 @@ pub(super) struct Gates {
     gone: Mutex<Vec<String>>,
     reviews: AtomicBool,
     reviewed: Mutex<BTreeSet<String>>,
-    pub(super) unreadable: Mutex<Vec<Unreadable>>,
+    pub(super) unreadable: Mutex<Vec<UnreadableRange>>,
     /// Records move this long after they were written, independent of the places of their lines, and two are read
     /// ahead.
     delay: Option<Duration>,
@@ -56,37 +56,48 @@ impl Backlog for Gated {
         "gated"
     }
 
-    fn is_timed(&self) -> bool {
+    fn is_ordered_by_due_time(&self) -> bool {
         self.0.delay.is_some()
     }
 
-    fn reads_ahead(&self) -> usize {
-        if self.is_timed() { 2 } else { usize::MAX }
+    fn max_waiting_records(&self) -> usize {
+        if self.is_ordered_by_due_time() { 2 } else { usize::MAX }
     }
 
-    fn arrives(&mut self, record: &Record<'_>) -> Option<Spot> {
+    fn assign_line(&mut self, record: &Record<'_>) -> Option<LineAssignment> {
         let value = value(record);
         let due_ms = self.0.delay.map_or(0, |delay| record.timestamp_ms() + delay.as_millis() as i64);
-        (!value.ends_with("copy")).then(|| Spot { line: line_of(&value), due_ms })
+        (!value.ends_with("copy")).then(|| LineAssignment { line: line_of(&value), due_ms })
     }
 
-    fn moves(&mut self, line: Line) -> Moves {
+    fn release_limits(&mut self, line: Line) -> ReleaseLimits {
         let places = self.0.places.lock().unwrap().get(&line).copied().unwrap_or(0);
-        let places = if self.is_timed() { usize::MAX } else { places };
+        let places = if self.is_ordered_by_due_time() { usize::MAX } else { places };
         let written_by_ms = self.0.written_by_ms.load(Ordering::SeqCst);
-        Moves { max_records: places, only_due: self.is_timed(), written_from_ms: 1, written_by_ms, can_leave: false }
+        ReleaseLimits {
+            max_records: places,
+            only_due: self.is_ordered_by_due_time(),
+            written_from_ms: 1,
+            written_by_ms,
+            can_wait_elsewhere: false,
+        }
     }
 
-    fn waiting(&mut self, _: Vec<Waits>) {}
+    fn report_lines(&mut self, _: Vec<LineStats>) {}
 
-    fn wants_review(&mut self, _: usize) -> bool {
+    fn needs_review(&mut self, _: usize) -> bool {
         self.0.reviews.swap(false, Ordering::SeqCst)
     }
 
-    async fn handle(&mut self, record: Record<'_>, receipt: Receipt, turn: Turn) -> Result<(), (Receipt, Line)> {
+    async fn handle(
+        &mut self,
+        record: Record<'_>,
+        receipt: Receipt,
+        turn: RereadReason,
+    ) -> Result<(), (Receipt, Line)> {
         let value = value(&record);
         let line = line_of(&value);
-        if turn == Turn::Review {
+        if turn == RereadReason::Review {
             self.0.reviewed.lock().unwrap().insert(value);
             return Err((receipt, line));
         }
@@ -98,7 +109,7 @@ impl Backlog for Gated {
         Ok(())
     }
 
-    fn unreadable(&mut self, offsets: &Unreadable, receipt: Receipt) {
+    fn dead_letter_unreadable(&mut self, offsets: &UnreadableRange, receipt: Receipt) {
         self.0.unreadable.lock().unwrap().push(offsets.clone());
         receipt.settle();
     }
@@ -106,12 +117,12 @@ impl Backlog for Gated {
 
 pub(super) struct Gateways(Arc<Gates>);
 
-impl Handlers for Gateways {
+impl HandlerFactory for Gateways {
     type Handler = Recorder;
     type Backlog = Gated;
 
-    fn for_partition(&self, _: &str, _: i32) -> Option<Reads<Recorder, Gated>> {
-        Some(Reads::InLines(Gated(self.0.clone())))
+    fn for_partition(&self, _: &str, _: i32) -> Option<ReadMode<Recorder, Gated>> {
+        Some(ReadMode::ByLine(Gated(self.0.clone())))
     }
 }
 

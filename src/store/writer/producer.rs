@@ -6,7 +6,7 @@ use crate::definition::LogRecord;
 use crate::kafka::producer::TransactionalProducer;
 use crate::kafka::{ClientConfig, KafkaError, TopicError, errors};
 use crate::store::StoreError;
-use crate::store::write_failure::{Cut, WriteFailure};
+use crate::store::write_failure::{TryError, WriteFailure};
 
 /// Transactions under the shared id, until another writer takes it over.
 pub(super) struct Transactions {
@@ -21,9 +21,9 @@ pub(in crate::store) fn settings(topic: &str, kafka: &HashMap<String, String>) -
 impl Transactions {
     /// Takes over the id: from now on no other writer's transaction commits. Creates a new client each time, because
     /// a fenced client can't be used again.
-    pub fn take_over(topic: &str, kafka: &HashMap<String, String>) -> Result<Self, Cut> {
+    pub fn take_over(topic: &str, kafka: &HashMap<String, String>) -> Result<Self, TryError> {
         let producer = TransactionalProducer::new(topic, &settings(topic, kafka))
-            .map_err(|source| Cut::Failed(StoreError::from(TopicError::client(topic, source)).into()))?;
+            .map_err(|source| TryError::Failed(StoreError::from(TopicError::client(topic, source)).into()))?;
         let transactions = Self { topic: topic.to_owned(), producer };
         transactions.step("taking over the transactional id", transactions.producer.take_over())?;
         Ok(transactions)
@@ -34,7 +34,7 @@ impl Transactions {
         &mut self,
         records: &[LogRecord],
         values: impl Iterator<Item = Option<Vec<u8>>>,
-    ) -> Result<Vec<i64>, Cut> {
+    ) -> Result<Vec<i64>, TryError> {
         self.step("beginning the transaction", self.producer.begin())?;
         for (record, value) in records.iter().zip(values) {
             let sent = self.producer.send(record.key.to_string().as_bytes(), value.as_deref());
@@ -45,13 +45,13 @@ impl Transactions {
         Ok(offsets)
     }
 
-    fn step<T>(&self, step: &'static str, result: Result<T, KafkaError>) -> Result<T, Cut> {
+    fn step<T>(&self, step: &'static str, result: Result<T, KafkaError>) -> Result<T, TryError> {
         result.map_err(|error| {
             let source = Box::new(error);
             if errors::is_final(&source) {
-                Cut::Failed(WriteFailure::Kafka { topic: self.topic.clone(), step, source })
+                TryError::Failed(WriteFailure::Kafka { topic: self.topic.clone(), step, source })
             } else {
-                Cut::Again { step, source }
+                TryError::Retry { step, source }
             }
         })
     }

@@ -13,15 +13,15 @@ use crate::api::Api;
 use crate::api::body::{JsonBody, OptionalBody};
 use crate::api::error::ApiError;
 use crate::api::oauth::Caller;
-use crate::dead_letters::{Candidate, LetterFilter, LetterId};
-use crate::kafka::topic_reader::{Bounds, TopicCursor};
-use crate::redelivery::{Outcomes, RedriveMarkers, RedriveOptions, Skipped};
+use crate::dead_letters::{DeadLetterFilter, DeadLetterId, RedriveCandidate};
+use crate::kafka::topic_reader::{PageLimits, TopicCursor};
+use crate::redelivery::{RedriveMarkers, RedriveOptions, RedriveOutcomes, SkipReason};
 
 /// Max time of each step: reading letters, reading redrive markers, and starting to send letters. The last letters may
 /// take ten seconds more. The total is below the time limit of an answer.
-const STEP: Duration = Duration::from_secs(5);
+const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Max letters that a request redrives, and max bytes of the topic that are read for them.
-const PAGE: Bounds = Bounds { found: 1_000, bytes: 32 * 1024 * 1024, time: STEP };
+const PAGE_LIMITS: PageLimits = PageLimits { max_found: 1_000, max_bytes: 32 * 1024 * 1024, max_time: STEP_TIMEOUT };
 /// Max ids in a request. The limit is low because each letter is looked up separately.
 const MAX_IDS: usize = 32;
 
@@ -67,10 +67,10 @@ pub(in super::super) struct RedriveOneRequest {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Redriven)]
-pub(in super::super) struct RedriveAnswer {
+pub(in super::super) struct RedriveResponse {
     /// Number of letters that were sent again.
     redriven: usize,
-    skipped: Vec<SkippedShown>,
+    skipped: Vec<SkippedView>,
     /// The Cursor to continue with older letters; null if there are none.
     #[schema(required)]
     next_cursor: Option<String>,
@@ -80,7 +80,7 @@ pub(in super::super) struct RedriveAnswer {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = SkippedDeadLetter)]
-struct SkippedShown {
+struct SkippedView {
     #[schema(pattern = "^[0-9]+:[0-9]+$", example = "2:1044")]
     id: String,
     reason: String,
@@ -89,23 +89,23 @@ struct SkippedShown {
 /// Send dead letters of a webhook again, up to 1000 in a request, the newest first.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/deadLetters/redrive", tag = "Dead letters",
     operation_id = "redriveDeadLetters", params(("webhookId" = String, Path)), request_body = RedriveRequest,
-    responses((status = 200, description = "The number sent, and the skipped letters.", body = RedriveAnswer)))]
+    responses((status = 200, description = "The number sent, and the skipped letters.", body = RedriveResponse)))]
 pub(in super::super) async fn many(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
     JsonBody(request): JsonBody<RedriveRequest>,
-) -> Result<Json<RedriveAnswer>, ApiError> {
-    let own = api.own(&webhook, &caller)?;
+) -> Result<Json<RedriveResponse>, ApiError> {
+    let own = api.webhook_filter(&webhook, &caller)?;
     let again = request.again == Some(true);
     let (filter, asked) = request.read(&own)?;
     let account = caller.account.clone();
-    let answer = api.reading(&account, async move |api: Arc<Api>| match asked {
-        LetterSelection::Named(ids) => api.redrive_named(&ids, &own, again, &caller).await,
+    let answer = api.run_read(&account, async move |api: Arc<Api>| match asked {
+        LetterSelection::Ids(ids) => api.redrive_ids(&ids, &own, again, &caller).await,
         LetterSelection::Page(from) => {
-            let page = api.letters.candidates(filter.clone(), from, PAGE).await?;
-            let outcomes = api.redrive_all(page.found, &filter, again, &caller).await?;
-            Ok(RedriveAnswer::of(&outcomes, page.next))
+            let page = api.dead_letters.candidates(filter.clone(), from, PAGE_LIMITS).await?;
+            let outcomes = api.redrive_candidates(page.found, &filter, again, &caller).await?;
+            Ok(RedriveResponse::of(&outcomes, page.next_cursor))
         }
     });
     Ok(Json(answer.await?))
@@ -115,72 +115,83 @@ pub(in super::super) async fn many(
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/deadLetters/{letterId}/redrive", tag = "Dead letters",
     operation_id = "redriveDeadLetter", params(("webhookId" = String, Path), ("letterId" = String, Path)),
     request_body = Option<RedriveOneRequest>,
-    responses((status = 200, description = "Whether it was sent or skipped.", body = RedriveAnswer)))]
+    responses((status = 200, description = "Whether it was sent or skipped.", body = RedriveResponse)))]
 pub(in super::super) async fn one(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((webhook, letter)): Path<(String, String)>,
     OptionalBody(request): OptionalBody<RedriveOneRequest>,
-) -> Result<Json<RedriveAnswer>, ApiError> {
-    let own = api.own(&webhook, &caller)?;
+) -> Result<Json<RedriveResponse>, ApiError> {
+    let own = api.webhook_filter(&webhook, &caller)?;
     let missing = ApiError::not_found(format!("there is no dead letter {letter:?} of webhook {webhook:?}"));
-    let Ok(id) = letter.parse::<LetterId>() else { return Err(missing) };
+    let Ok(id) = letter.parse::<DeadLetterId>() else { return Err(missing) };
     let account = caller.account.clone();
-    let answer = api.reading(&account, async move |api: Arc<Api>| {
-        let found = api.letters.named(&[id], STEP).await?.pop().flatten();
-        let found = found.filter(|found| own.takes(&found.letter)).ok_or(missing)?;
-        let outcomes = api.redrive_all(vec![found], &own, request.again == Some(true), &caller).await?;
-        Ok(RedriveAnswer::of(&outcomes, None))
+    let answer = api.run_read(&account, async move |api: Arc<Api>| {
+        let found = api.dead_letters.read_by_ids(&[id], STEP_TIMEOUT).await?.pop().flatten();
+        let found = found.filter(|found| own.matches(&found.letter)).ok_or(missing)?;
+        let outcomes = api.redrive_candidates(vec![found], &own, request.again == Some(true), &caller).await?;
+        Ok(RedriveResponse::of(&outcomes, None))
     });
     Ok(Json(answer.await?))
 }
 
 impl Api {
     /// Filter for the letters of a webhook of the caller's account.
-    fn own(&self, webhook: &str, caller: &Caller) -> Result<LetterFilter, ApiError> {
+    fn webhook_filter(&self, webhook: &str, caller: &Caller) -> Result<DeadLetterFilter, ApiError> {
         let webhook = self.webhook(webhook, caller)?.id;
-        Ok(LetterFilter { account: Some(caller.account.clone()), webhook: Some(webhook), ..LetterFilter::default() })
+        Ok(DeadLetterFilter {
+            account: Some(caller.account.clone()),
+            webhook: Some(webhook),
+            ..DeadLetterFilter::default()
+        })
     }
 
-    async fn redrive_named(
+    async fn redrive_ids(
         &self,
-        ids: &[LetterId],
-        own: &LetterFilter,
+        ids: &[DeadLetterId],
+        own: &DeadLetterFilter,
         again: bool,
         caller: &Caller,
-    ) -> Result<RedriveAnswer, ApiError> {
-        let found = self.letters.named(ids, STEP).await?;
-        let found: Vec<_> = found.into_iter().map(|found| found.filter(|found| own.takes(&found.letter))).collect();
+    ) -> Result<RedriveResponse, ApiError> {
+        let found = self.dead_letters.read_by_ids(ids, STEP_TIMEOUT).await?;
+        let found: Vec<_> = found.into_iter().map(|found| found.filter(|found| own.matches(&found.letter))).collect();
         let missing = ids.iter().zip(&found).filter(|(_, found)| found.is_none());
-        let mut outcomes: Outcomes = missing.map(|(id, _)| (*id, Err(Skipped::Missing))).collect();
-        outcomes.extend(self.redrive_all(found.into_iter().flatten().collect(), own, again, caller).await?);
-        Ok(RedriveAnswer::of(&outcomes, None))
+        let mut outcomes: RedriveOutcomes = missing.map(|(id, _)| (*id, Err(SkipReason::Missing))).collect();
+        outcomes.extend(self.redrive_candidates(found.into_iter().flatten().collect(), own, again, caller).await?);
+        Ok(RedriveResponse::of(&outcomes, None))
     }
 
-    async fn redrive_all(
+    async fn redrive_candidates(
         &self,
-        found: Vec<Candidate>,
-        filter: &LetterFilter,
+        found: Vec<RedriveCandidate>,
+        filter: &DeadLetterFilter,
         again: bool,
         caller: &Caller,
-    ) -> Result<Outcomes, ApiError> {
-        let (definitions, by) = (self.store.as_of(), caller.name.clone());
-        let order = RedriveOptions { again, dry_run: false, definitions, by, look: STEP, write: STEP };
-        Ok(self.redrive.send(found, &self.letters, &mut RedriveMarkers::among(filter), &order).await?)
+    ) -> Result<RedriveOutcomes, ApiError> {
+        let (definitions, by) = (self.store.applied_offset(), caller.name.clone());
+        let order = RedriveOptions {
+            include_redriven: again,
+            dry_run: false,
+            definitions_offset: definitions,
+            requested_by: by,
+            marker_scan_timeout: STEP_TIMEOUT,
+            write_timeout: STEP_TIMEOUT,
+        };
+        Ok(self.redriver.send(found, &self.dead_letters, &mut RedriveMarkers::for_letters(filter), &order).await?)
     }
 }
 
 /// Letters by id, or a page of letters that starts at a cursor.
 enum LetterSelection {
-    Named(Vec<LetterId>),
+    Ids(Vec<DeadLetterId>),
     Page(Option<TopicCursor>),
 }
 
 impl RedriveRequest {
     /// Narrows `own` to the letters that the request selects.
-    fn read(self, own: &LetterFilter) -> Result<(LetterFilter, LetterSelection), ApiError> {
+    fn read(self, own: &DeadLetterFilter) -> Result<(DeadLetterFilter, LetterSelection), ApiError> {
         let of_body = |error: ApiError| ApiError::body(error.message);
-        let filter = LetterFilter {
+        let filter = DeadLetterFilter {
             event: parsed("EventId", self.event_id.as_deref()).map_err(of_body)?,
             message: parsed("MessageId", self.message_id.as_deref()).map_err(of_body)?,
             class: self.class.map(class).transpose().map_err(of_body)?,
@@ -208,18 +219,18 @@ impl RedriveRequest {
             return Err(ApiError::body(format!("Ids has {} ids, but a request may have at most {MAX_IDS}", ids.len())));
         }
         let read = |id: String| id.parse().map_err(|error| ApiError::body(format!("Ids: {error}")));
-        let mut ids = ids.into_iter().map(read).collect::<Result<Vec<LetterId>, _>>()?;
+        let mut ids = ids.into_iter().map(read).collect::<Result<Vec<DeadLetterId>, _>>()?;
         ids.sort_unstable();
         ids.dedup();
-        Ok((filter, LetterSelection::Named(ids)))
+        Ok((filter, LetterSelection::Ids(ids)))
     }
 }
 
-impl RedriveAnswer {
-    fn of(outcomes: &Outcomes, next: Option<TopicCursor>) -> Self {
-        let skipped = |(id, outcome): &(LetterId, Result<(), Skipped>)| {
+impl RedriveResponse {
+    fn of(outcomes: &RedriveOutcomes, next: Option<TopicCursor>) -> Self {
+        let skipped = |(id, outcome): &(DeadLetterId, Result<(), SkipReason>)| {
             let reason = outcome.as_ref().err()?;
-            Some(SkippedShown { id: id.to_string(), reason: shown(reason) })
+            Some(SkippedView { id: id.to_string(), reason: public_reason(reason) })
         };
         Self {
             redriven: outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).count(),
@@ -230,11 +241,11 @@ impl RedriveAnswer {
 }
 
 /// The reason as API clients see it. Errors of the Kafka client are only logged: they name brokers and topics.
-fn shown(reason: &Skipped) -> String {
+fn public_reason(reason: &SkipReason) -> String {
     match reason {
-        Skipped::Unwritten(cause) | Skipped::Unmarked(cause) => {
+        SkipReason::NotAcknowledged(cause) | SkipReason::MarkerNotWritten(cause) => {
             tracing::error!("a dead letter could not be fully redriven: {cause}");
-            format!("{}: try again in a moment", reason.in_short())
+            format!("{}: try again in a moment", reason.label())
         }
         reason => reason.to_string(),
     }

@@ -4,14 +4,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::dead_letters::{Letter, LetterKind, OpenedLetter};
-use crate::definition::without_secrets;
+use crate::dead_letters::{DeadLetter, DeadLetterContent, DeadLetterKind};
+use crate::definition::redact_secrets;
 
 /// A dead letter with its cause. Unknown values are null.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = DeadLetter)]
-pub struct LetterShown {
+pub struct DeadLetterView {
     /// Its partition and offset in the dead-letter topic.
     #[schema(pattern = "^[0-9]+:[0-9]+$", example = "2:1044")]
     id: String,
@@ -78,9 +78,9 @@ pub struct LetterShown {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = DeadLetterWithBody)]
-pub struct OpenedShown {
+pub struct DeadLetterWithBodyView {
     #[serde(flatten)]
-    letter: LetterShown,
+    letter: DeadLetterView,
     /// The body that was to be sent, or the value of the record, as text. A webhook's secret in it is shown as
     /// whsec_….
     #[schema(required)]
@@ -89,13 +89,13 @@ pub struct OpenedShown {
     body_cut: bool,
 }
 
-impl LetterShown {
-    pub fn of(letter: &Letter) -> Self {
+impl DeadLetterView {
+    pub fn of(letter: &DeadLetter) -> Self {
         let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
         Self {
             id: letter.id.to_string(),
-            written: letter.written.to_string(),
-            kind: letter.kind.map(LetterKind::as_str),
+            written: letter.written_at.to_string(),
+            kind: letter.kind.map(DeadLetterKind::as_str),
             class: letter.class.clone(),
             cause: letter.cause.clone(),
             account: letter.account.as_ref().map(ToString::to_string),
@@ -108,26 +108,26 @@ impl LetterShown {
             sequence: letter.sequence.clone(),
             attempts: letter.attempts,
             status: letter.status,
-            offered: text(letter.offered),
-            ended: text(letter.ended),
+            offered: text(letter.first_due),
+            ended: text(letter.ended_at),
             topic: letter.topic.clone(),
             partition: letter.partition,
             offset: letter.offset,
             body_bytes: letter.bytes.map(|bytes| bytes as u64),
-            body_left_out: letter.value_left_out,
-            redriven: text(letter.redriven),
+            body_left_out: letter.dropped_value_bytes,
+            redriven: text(letter.redriven_at),
         }
     }
 }
 
-impl OpenedShown {
+impl DeadLetterWithBodyView {
     /// Shows up to `max_body` bytes of the body. Bytes that are not UTF-8 are shown as �.
-    pub fn of(opened: &OpenedLetter, show_secrets: bool, max_body: usize) -> Self {
+    pub fn of(opened: &DeadLetterContent, show_secrets: bool, max_body: usize) -> Self {
         let value = opened.value.as_deref();
         let text = value.map(|value| {
             let text = String::from_utf8_lossy(value);
             // Hide secrets before the text is cut: a cut secret would not be recognized.
-            let mut text = if show_secrets { text.into_owned() } else { without_secrets(&text).into_owned() };
+            let mut text = if show_secrets { text.into_owned() } else { redact_secrets(&text).into_owned() };
             let cut = text.len() > max_body;
             if cut {
                 let end = (0..=max_body).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
@@ -136,6 +136,6 @@ impl OpenedShown {
             (text, cut)
         });
         let (body, body_cut) = text.map_or((None, false), |(text, cut)| (Some(text), cut));
-        Self { letter: LetterShown::of(&opened.letter), body, body_cut }
+        Self { letter: DeadLetterView::of(&opened.letter), body, body_cut }
     }
 }

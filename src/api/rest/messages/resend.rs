@@ -11,13 +11,13 @@ use crate::api::Api;
 use crate::api::error::ApiError;
 use crate::api::oauth::Caller;
 use crate::id::{EventId, MessageId, WebhookId};
-use crate::redelivery::NotResent;
+use crate::redelivery::ResendError;
 
 /// Result of a resend.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Resent)]
-pub(in super::super) struct ResendAnswer {
+pub(in super::super) struct ResendResponse {
     /// Number of calls: one for each URL.
     calls: usize,
 }
@@ -25,24 +25,24 @@ pub(in super::super) struct ResendAnswer {
 /// Send a message again, to each URL that its webhook has now.
 #[utoipa::path(post, path = "/outgoingWebhooks/{webhookId}/messages/{messageId}/resend", tag = "Messages",
     operation_id = "resendMessage", params(("webhookId" = String, Path), ("messageId" = String, Path)),
-    responses((status = 200, description = "The message is sent again.", body = ResendAnswer)))]
+    responses((status = 200, description = "The message is sent again.", body = ResendResponse)))]
 pub(in super::super) async fn resend(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((webhook, message)): Path<(String, String)>,
-) -> Result<Json<ResendAnswer>, ApiError> {
-    let (account, definitions) = (caller.account.clone(), api.store.as_of());
+) -> Result<Json<ResendResponse>, ApiError> {
+    let (account, definitions) = (caller.account.clone(), api.store.applied_offset());
     let (_, webhook) = api.messages_of(&webhook, caller)?;
     let place = "in the message log, or not in its newest part";
     let missing = ApiError::not_found(format!("there is no message {message:?} of webhook {webhook} {place}"));
     let Ok(id) = message.parse::<MessageId>() else { return Err(missing) };
     let own = account.clone();
-    let calls = api.reading(&account, async move |api: Arc<Api>| {
+    let calls = api.run_read(&account, async move |api: Arc<Api>| {
         let origin = api.message_log.find(&own, webhook, id).await?.ok_or(missing)?;
         api.check_active(webhook, origin.event)?;
-        Ok(api.resend.one(&origin.place, origin.event, id, definitions).await?)
+        Ok(api.resender.resend(&origin.source_position, origin.event, id, definitions).await?)
     });
-    Ok(Json(ResendAnswer { calls: calls.await? }))
+    Ok(Json(ResendResponse { calls: calls.await? }))
 }
 
 impl Api {
@@ -60,11 +60,11 @@ impl Api {
     }
 }
 
-impl From<NotResent> for ApiError {
-    fn from(error: NotResent) -> Self {
+impl From<ResendError> for ApiError {
+    fn from(error: ResendError) -> Self {
         match error {
-            NotResent::Read(error) => error.into(),
-            NotResent::Unwritten(cause) => {
+            ResendError::Read(error) => error.into(),
+            ResendError::NotAcknowledged(cause) => {
                 // The cause names brokers and topics, which API clients must not see.
                 tracing::error!("calls of a resent message were not acknowledged: {cause}");
                 Self::unavailable("the message could not be written, but may still be sent: check that, then try again")

@@ -5,14 +5,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::definition::Endpoint;
-use crate::definition::guard::is_known;
+use crate::definition::guard::may_show_address;
 use crate::message_log::{LogEntry, oldest_first};
 
 /// An attempt, or the end of a call without an attempt. Unknown values are null.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Attempt)]
-pub struct AttemptShown {
+pub struct AttemptView {
     /// The message's id; receivers get it as webhook-id.
     #[schema(format = "uuid")]
     message_id: String,
@@ -65,7 +65,7 @@ pub struct AttemptShown {
     offset: i64,
 }
 
-impl AttemptShown {
+impl AttemptView {
     pub fn of(entry: &LogEntry) -> Self {
         let attempt = entry.attempt.as_ref();
         Self {
@@ -95,7 +95,7 @@ impl AttemptShown {
     pub(super) fn for_clients(entry: &LogEntry) -> Self {
         let address = entry.attempt.as_ref().and_then(|attempt| attempt.address).filter(|address| {
             let endpoint = entry.url.as_deref().and_then(|url| Endpoint::parse(url).ok());
-            endpoint.is_some_and(|endpoint| is_known(&endpoint.host, address.ip()))
+            endpoint.is_some_and(|endpoint| may_show_address(&endpoint.host, address.ip()))
         });
         Self { address: address.map(|address| address.to_string()), ..Self::of(entry) }
     }
@@ -105,29 +105,29 @@ impl AttemptShown {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Message)]
-pub struct MessageShown {
+pub struct MessageView {
     #[schema(format = "uuid")]
     message_id: String,
     webhook_id: String,
     event_id: String,
     /// Attempts to all of its URLs, the oldest first.
-    attempts: Vec<AttemptShown>,
+    attempts: Vec<AttemptView>,
     /// Whether the log was read back to its start, or to Since.
     complete: bool,
 }
 
-impl MessageShown {
+impl MessageView {
     /// Builds it from all entries found of one message; None without entries.
     pub fn of(entries: Vec<LogEntry>, complete: bool) -> Option<Self> {
-        Self::with(entries, complete, AttemptShown::of)
+        Self::build(entries, complete, AttemptView::of)
     }
 
     /// The form of [`Self::of`] for API clients.
     pub(super) fn for_clients(entries: Vec<LogEntry>, complete: bool) -> Option<Self> {
-        Self::with(entries, complete, AttemptShown::for_clients)
+        Self::build(entries, complete, AttemptView::for_clients)
     }
 
-    fn with(entries: Vec<LogEntry>, complete: bool, shown: impl Fn(&LogEntry) -> AttemptShown) -> Option<Self> {
+    fn build(entries: Vec<LogEntry>, complete: bool, shown: impl Fn(&LogEntry) -> AttemptView) -> Option<Self> {
         let entries = oldest_first(entries);
         let first = entries.first()?;
         Some(Self {
@@ -157,8 +157,8 @@ mod tests {
             let value = Some(json.as_bytes());
             let record = Record { partition: 0, offset: 0, timestamp_ms: 0, key: None, value, headers: Vec::new() };
             let entry = LogEntry::read(&record).unwrap();
-            assert_eq!(AttemptShown::of(&entry).address.as_deref(), Some(address), "operators see it");
-            AttemptShown::for_clients(&entry).address
+            assert_eq!(AttemptView::of(&entry).address.as_deref(), Some(address), "operators see it");
+            AttemptView::for_clients(&entry).address
         };
         assert_eq!(shown("https://hr.corp.example/", "10.1.2.3:443"), None);
         assert_eq!(shown("https://a.example/", "93.184.216.34:443").as_deref(), Some("93.184.216.34:443"));

@@ -14,7 +14,7 @@ impl Diff<'_> {
             Change::Keep(_) => Ok(()),
             Change::Create(table) => {
                 self.line(f, '+', 0, &title(table))?;
-                table.fields.iter().try_for_each(|field| self.line(f, '+', 1, &describe(field)))
+                table.fields.iter().try_for_each(|field| self.line(f, '+', 1, &field_text(field)))
             }
             Change::Update { before, after } => {
                 self.line(f, '~', 0, &title(after))?;
@@ -27,13 +27,13 @@ impl Diff<'_> {
     fn changed_fields(&self, f: &mut fmt::Formatter<'_>, before: &Table, after: &Table) -> fmt::Result {
         let (old, new) = (by_name(before), by_name(after));
         for field in before.fields.iter().filter(|field| !new.contains_key(field.name.as_str())) {
-            self.line(f, '-', 1, &describe(field))?;
+            self.line(f, '-', 1, &field_text(field))?;
         }
         for field in after.fields.iter().filter(|field| old.get(field.name.as_str()) != Some(field)) {
             if let Some(before) = old.get(field.name.as_str()) {
-                self.line(f, '-', 1, &describe(before))?;
+                self.line(f, '-', 1, &field_text(before))?;
             }
-            self.line(f, '+', 1, &describe(field))?;
+            self.line(f, '+', 1, &field_text(field))?;
         }
         let stayed = before.fields.iter().filter(|field| new.contains_key(field.name.as_str()));
         let stay = after.fields.iter().filter(|field| old.contains_key(field.name.as_str()));
@@ -47,7 +47,7 @@ fn by_name(table: &Table) -> HashMap<&str, &TableField> {
 }
 
 /// Describes a field in one line. Settings with their default are omitted.
-fn describe(field: &TableField) -> String {
+fn field_text(field: &TableField) -> String {
     let mut text = format!("field {:?}: {}", field.name, field.kind);
     for (holds, word) in [(field.unique, "unique"), (field.required, "required"), (!field.editable, "not editable")] {
         if holds {

@@ -7,15 +7,15 @@ const KEY: &str = r#"{"id":1}"#;
 
 /// Identity and sequence of a change of one row, whose `source` has these fields.
 fn decoded(op: &str, source: &str) -> (String, Sequence) {
-    let settings = Settings { snapshot: SnapshotRows::Insert, ..settings(Format::Debezium) };
+    let settings = Settings { snapshot_rows: SnapshotRows::Insert, ..settings(Format::Debezium) };
     let rows = if op == "d" { r#""before":{"id":1}"# } else { r#""after":{"id":1}"# };
     let record =
         format!(r#"{{"source":{{"name":"n","db":"d","schema":"s","table":"t",{source}}},"op":"{op}",{rows}}}"#);
     let change = change(&mut decoder(settings), &input(Some(KEY), &record));
     match change.identity {
         Identity::Debezium(identity) => (identity, change.sequence),
-        Identity::Place { .. } => ("place".to_owned(), change.sequence),
-        Identity::Given(_) => panic!("a Debezium record has no id"),
+        Identity::RecordPosition { .. } => ("place".to_owned(), change.sequence),
+        Identity::ProducerId(_) => panic!("a Debezium record has no id"),
     }
 }
 

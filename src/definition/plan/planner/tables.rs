@@ -18,20 +18,20 @@ impl<'p> Planner<'p> {
         let Some(account) = self.account(entry.account.as_deref()) else {
             return self.problem(location, subject(), ProblemReason::NoAccount);
         };
-        if let Some(line) = self.named_tables.insert((account.clone(), &entry.name), location.line()) {
-            return self.problem(location, subject(), ProblemReason::Again(line));
+        if let Some(line) = self.table_lines.insert((account.clone(), &entry.name), location.line()) {
+            return self.problem(location, subject(), ProblemReason::Duplicate(line));
         }
         // The problems of all fields are reported together. One by one, each would take a separate try.
         let Some(fields) = self.fields(entry) else { return };
         let before = self.definitions.table(&account, &entry.name);
-        let after = self.wanted_table(account, entry, fields, before);
+        let after = self.build_table(account, entry, fields, before);
         if let Err(refusal) = rules::table(&after) {
             return self.problem(location, subject(), refusal.into());
         }
-        self.wanted_tables.insert(after.id, after.clone());
+        self.declared_tables.insert(after.id, after.clone());
         let change =
-            Change::between(before, after, |table| self.terms.stamp.touch(&mut table.version, &mut table.modified));
-        if !change.is_keep() {
+            Change::between(before, after, |table| self.context.stamp.touch(&mut table.version, &mut table.modified));
+        if !change.is_unchanged() {
             self.plan.tables.push(change);
         }
     }
@@ -45,27 +45,27 @@ impl<'p> Planner<'p> {
         account: &AccountId,
     ) -> Result<(), rules::Violation> {
         let name = event.object_name.as_str();
-        let is_named = self.named_tables.contains_key(&(account.clone(), name));
+        let is_named = self.table_lines.contains_key(&(account.clone(), name));
         let stays = |table: &&Table| !self.deletes_tables() && !is_named && table.account == *account;
         let table = match is_named {
-            true => self.wanted_tables.get(&TableId::of(account, name)),
+            true => self.declared_tables.get(&TableId::of(account, name)),
             false => self.definitions.table(account, name).filter(stays),
         };
         match table {
-            Some(table) => rules::known_fields(event, before, table, self.terms.seen),
+            Some(table) => rules::known_fields(event, before, table, self.context.seen_fields),
             // A problem of the table itself is reported with the table.
             None if is_named => Ok(()),
             None => {
-                let of_file = self.wanted_tables.values().filter(|table| table.account == *account);
+                let of_file = self.declared_tables.values().filter(|table| table.account == *account);
                 let declared = || of_file.chain(self.definitions.tables_of(account).filter(stays));
-                rules::unknown_table(event, before, declared, self.terms.policy)
+                rules::unknown_table(event, before, declared, self.context.policy)
             }
         }
     }
 
     /// Whether declared tables that the file does not name are deleted.
     fn deletes_tables(&self) -> bool {
-        self.terms.prune && !self.named_tables.is_empty()
+        self.context.prune && !self.table_lines.is_empty()
     }
 
     /// The fields that a table will have, or None if one of them has a problem.
@@ -74,8 +74,8 @@ impl<'p> Planner<'p> {
         let mut fields = Some(Vec::with_capacity(table.fields.len()));
         for Spanned { value: entry, referenced: location, .. } in &table.fields {
             let wanted = match lines.insert(&entry.name, location.line()) {
-                Some(line) => Err(ProblemReason::Again(line)),
-                None => wanted_field(entry),
+                Some(line) => Err(ProblemReason::Duplicate(line)),
+                None => build_field(entry),
             };
             match wanted {
                 Ok(field) => fields.iter_mut().for_each(|fields| fields.push(field.clone())),
@@ -88,7 +88,7 @@ impl<'p> Planner<'p> {
         fields
     }
 
-    fn wanted_table(
+    fn build_table(
         &self,
         account: AccountId,
         entry: &TableEntry,
@@ -101,28 +101,28 @@ impl<'p> Planner<'p> {
             name: entry.name.clone(),
             fields,
             version: before.map_or(1, |before| before.version),
-            created: before.map_or_else(|| self.terms.stamp.clone(), |before| before.created.clone()),
+            created: before.map_or_else(|| self.context.stamp.clone(), |before| before.created.clone()),
             modified: before.and_then(|before| before.modified.clone()),
         }
     }
 
     /// Plans the declared tables that the file does not name, in the accounts that it names. If the file declares no
     /// tables, they stay.
-    pub fn tables_not_named(&mut self) {
+    pub fn plan_unnamed_tables(&mut self) {
         for table in self.accounts().iter().flat_map(|account| self.definitions.tables_of(account)) {
-            if self.named_tables.contains_key(&(table.account.clone(), table.name.as_str())) {
+            if self.table_lines.contains_key(&(table.account.clone(), table.name.as_str())) {
                 continue;
             }
             if self.deletes_tables() {
                 self.plan.tables.push(Change::Delete(table.clone()));
             } else {
-                self.plan.unnamed += 1;
+                self.plan.unnamed_count += 1;
             }
         }
     }
 }
 
-fn wanted_field(entry: &FieldEntry) -> Result<TableField, ProblemReason> {
+fn build_field(entry: &FieldEntry) -> Result<TableField, ProblemReason> {
     let field = TableField {
         name: entry.name.clone(),
         kind: entry.kind.parse().map_err(rules::Violation::from)?,

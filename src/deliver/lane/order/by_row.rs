@@ -10,7 +10,7 @@ use crate::deliver::lane::admission::MIN_PLACES;
 use crate::deliver::lane::{Lane, LaneSlot, LaneState, Observation, QueuedCall, Refusal, Wake};
 use crate::deliver::policy::schedule::NextAttempt;
 use crate::deliver::throttle::Throttle;
-use crate::deliver::{Call, Cause, Config};
+use crate::deliver::{Call, Config, FailureCause};
 use crate::id::RowKey;
 
 /// Divisor of `order_patience`: for this part of it, an endpoint may fail before calls without a place are
@@ -94,7 +94,7 @@ impl SendOrder for ByRow {
 
     /// Each failure counts against the endpoint, whatever its reason, because it delays other calls. A requested pause
     /// applies to each row separately.
-    fn failure(&self, observation: Observation, cause: &Cause) -> Observation {
+    fn failure(&self, observation: Observation, cause: &FailureCause) -> Observation {
         match observation {
             Observation::WantsPause(cause, _) => Observation::Overloaded(cause),
             Observation::Works => Observation::Fails(cause.clone()),
@@ -111,8 +111,8 @@ impl SendOrder for ByRow {
         queued: &QueuedCall,
         took: Duration,
         next: NextAttempt,
-        cause: Cause,
-    ) -> (NextAttempt, Cause) {
+        cause: FailureCause,
+    ) -> (NextAttempt, FailureCause) {
         let (lasted, behind) = head_failed(lane, queued.slot.row, took, &cause);
         let patience = lane.shared.config.order_patience.saturating_sub(lasted);
         if let NextAttempt::InMemory(wait) | NextAttempt::InTopic(wait) = next
@@ -125,7 +125,7 @@ impl SendOrder for ByRow {
              wait behind it",
             cause.text, queued.call.attempts,
         );
-        (NextAttempt::Never, Cause { text, ..cause })
+        (NextAttempt::Never, FailureCause { text, ..cause })
     }
 
     fn wait_step(&self, left: Duration) -> Duration {
@@ -134,13 +134,13 @@ impl SendOrder for ByRow {
 
     /// Other calls wait for the head. Its definition may have ended, or another instance may send it now.
     fn ends_wait(&self, call: &Call) -> bool {
-        self.is_sent_elsewhere(call) || call.message.live.has_ended()
+        self.is_sent_elsewhere(call) || call.message.event_state.has_ended()
     }
 
     /// Calls in row order stay, unless this instance reads no partition of the row-order topic any more and the
     /// webhook is throttled: then other instances read them.
     fn maintain(&self, lane: &Arc<Lane>) {
-        if lane.shared.row_order.throttle.reads_nothing() && lane.throttling().is_some() {
+        if lane.shared.row_order.throttle.reads_no_partition() && lane.throttling().is_some() {
             lane.close();
             lane.map.forget(lane);
         }
@@ -149,7 +149,7 @@ impl SendOrder for ByRow {
 
 /// Records that the head of a row has failed in an attempt that took this long. Returns for how long the row has
 /// failed, and how many calls wait behind the head.
-fn head_failed(lane: &Lane, row: RowKey, took: Duration, cause: &Cause) -> (Duration, usize) {
+fn head_failed(lane: &Lane, row: RowKey, took: Duration, cause: &FailureCause) -> (Duration, usize) {
     let now = lane.created.elapsed();
     let mut state = lane.state();
     let since = state.rows.failed(row, now.saturating_sub(took), cause);
@@ -180,7 +180,7 @@ fn refusal(
                  endpoint fails: {}",
                 trouble.text
             );
-            Refusal::DeadLetter(call, Cause { class: CLASS, status: trouble.status, text })
+            Refusal::DeadLetter(call, FailureCause { class: CLASS, status: trouble.status, text })
         }
         None => Refusal::Full(call),
     }

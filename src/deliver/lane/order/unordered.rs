@@ -9,7 +9,7 @@ use crate::deliver::lane::{Lane, LaneSlot, LaneState, Observation, QueuedCall, R
 use crate::deliver::overflow_reason::OverflowReason;
 use crate::deliver::policy::schedule::NextAttempt;
 use crate::deliver::throttle::Throttle;
-use crate::deliver::{Call, Cause, Config};
+use crate::deliver::{Call, Config, FailureCause};
 
 pub(super) struct Unordered;
 
@@ -31,18 +31,18 @@ impl SendOrder for Unordered {
     ) -> Result<Call, Refusal> {
         let places = state.places(&context.config, now, call.from_overflow);
         let is_full = state.calls >= places || state.bytes >= context.config.queue_bytes;
-        if state.breaker.is_open() && !state.breaker.wants_probe(now) {
+        if state.breaker.is_open() && !state.breaker.is_probe_due(now) {
             return Err(Refusal::Failing(call, state.trouble(now)));
         }
         // The endpoint decides how long its calls hold memory, so they must not take the memory of others.
-        if call.receipt.crowds_memory(state.bytes) {
+        if call.receipt.exceeds_fair_share(state.bytes) {
             return Err(if call.from_overflow { Refusal::Full(call) } else { Refusal::Slow(call) });
         }
         if is_full {
             let is_slow = !call.from_overflow && state.is_slow(places, context, now);
             return Err(if is_slow { Refusal::Slow(call) } else { Refusal::Full(call) });
         }
-        if !state.breaker.admits(now) {
+        if !state.breaker.try_admit(now) {
             return Err(Refusal::Failing(call, state.trouble(now)));
         }
         Ok(call)
@@ -67,7 +67,7 @@ impl SendOrder for Unordered {
 
     fn delivered(&self, _: &Lane, _: &QueuedCall) {}
 
-    fn failure(&self, observation: Observation, _: &Cause) -> Observation {
+    fn failure(&self, observation: Observation, _: &FailureCause) -> Observation {
         observation
     }
 
@@ -77,8 +77,8 @@ impl SendOrder for Unordered {
         _: &QueuedCall,
         _: Duration,
         next: NextAttempt,
-        cause: Cause,
-    ) -> (NextAttempt, Cause) {
+        cause: FailureCause,
+    ) -> (NextAttempt, FailureCause) {
         (next, cause)
     }
 
@@ -96,15 +96,15 @@ impl SendOrder for Unordered {
         let (throttle, queue_wait) = (&lane.shared.throttle, lane.shared.config.queue_wait);
         let may_wait = match lane.throttling() {
             // Without a share, no slot will come here.
-            Some(_) if throttle.owns_nothing() => Duration::ZERO,
+            Some(_) if throttle.has_no_slots() => Duration::ZERO,
             // The next slot may be further away than `queue_wait`. Without this, no call would ever be queued when
             // the slot comes.
-            Some(calls) => queue_wait.max(throttle.apart(calls) * 2),
+            Some(calls) => queue_wait.max(throttle.mean_slot_interval(calls) * 2),
             None => queue_wait,
         };
         let latest = lane.created.elapsed().saturating_sub(may_wait);
         // A call from the overflow log keeps no source record open, and is not written to the log again.
         let expired = lane.drain_queue(|queued| queued.queued_at < latest && !queued.call.from_overflow);
-        expired.into_iter().for_each(|queued| lane.shared.defer(queued.into_call(), OverflowReason::Waited));
+        expired.into_iter().for_each(|queued| lane.shared.defer(queued.into_call(), OverflowReason::QueuedTooLong));
     }
 }

@@ -21,13 +21,13 @@ fn page(
     let ends = || partitions.iter().map(|records| records.len() as i64);
     let before = from.map_or_else(|| ends().collect(), |cursor| cursor.positions(partitions.len()).unwrap());
     let spans: Vec<Span> = before.into_iter().map(|before| (0, before)).collect();
-    let mut merge = Merge::new(&spans, None, chunk_bytes);
+    let mut merge = PartitionMerge::new(&spans, None, chunk_bytes);
     let mut given = Vec::new();
     while given.len() < count {
         match merge.next() {
             MergeStep::Found(found) => given.push(found),
             MergeStep::Read(chunks) => {
-                chunks.into_iter().for_each(|chunk| merge.take(filled(chunk, partitions, chunk_bytes)))
+                chunks.into_iter().for_each(|chunk| merge.add_chunk(filled(chunk, partitions, chunk_bytes)))
             }
             MergeStep::End => break,
         }
@@ -38,11 +38,11 @@ fn page(
 fn filled(mut chunk: Chunk<Given>, partitions: &[Vec<Made>], chunk_bytes: u64) -> Chunk<Given> {
     let number = chunk.partition;
     for (offset, &(at, bytes, wanted)) in (0..).zip(&partitions[number]) {
-        if chunk.wants(offset) {
-            chunk.take((offset, at), bytes, wanted.then_some((at, number, offset)), chunk_bytes);
+        if chunk.needs(offset) {
+            chunk.add_record((offset, at), bytes, wanted.then_some((at, number, offset)), chunk_bytes);
         }
     }
-    chunk.end();
+    chunk.finish();
     chunk
 }
 
@@ -97,12 +97,12 @@ proptest! {
 
 #[test]
 fn a_partition_ends_where_its_records_are_older_than_what_is_asked_for() {
-    let mut merge = Merge::<Given>::new(&[(0, 10_000)], Some(9_950), u64::MAX);
+    let mut merge = PartitionMerge::<Given>::new(&[(0, 10_000)], Some(9_950), u64::MAX);
     let mut chunks = 0;
     while let MergeStep::Read(read) = merge.next() {
         for mut chunk in read {
-            (chunk.from..chunk.before).for_each(|at| chunk.take((at, at), 1, None, u64::MAX));
-            merge.take(chunk);
+            (chunk.from..chunk.end).for_each(|at| chunk.add_record((at, at), 1, None, u64::MAX));
+            merge.add_chunk(chunk);
             chunks += 1;
         }
     }
@@ -111,33 +111,33 @@ fn a_partition_ends_where_its_records_are_older_than_what_is_asked_for() {
 
 #[test]
 fn a_chunk_that_broke_off_says_nothing_and_what_was_not_given_out_is_found_again() {
-    let mut merge = Merge::new(&[(0, 100), (0, 100)], None, u64::MAX);
+    let mut merge = PartitionMerge::new(&[(0, 100), (0, 100)], None, u64::MAX);
     let MergeStep::Read(mut chunks) = merge.next() else { panic!("nothing was read yet") };
-    assert_eq!(chunks.iter().map(|chunk| (chunk.from, chunk.before)).collect::<Vec<_>>(), [(36, 100); 2]);
+    assert_eq!(chunks.iter().map(|chunk| (chunk.from, chunk.end)).collect::<Vec<_>>(), [(36, 100); 2]);
     let (mut broken, mut whole) = (chunks.remove(0), chunks.remove(0));
-    broken.take((36, 1), 1, Some("lost?"), u64::MAX);
-    whole.take((98, 5), 1, Some("found"), u64::MAX);
-    whole.end();
-    merge.take(broken);
-    merge.take(whole);
+    broken.add_record((36, 1), 1, Some("lost?"), u64::MAX);
+    whole.add_record((98, 5), 1, Some("found"), u64::MAX);
+    whole.finish();
+    merge.add_chunk(broken);
+    merge.add_chunk(whole);
     assert!(matches!(merge.next(), MergeStep::Read(chunks) if chunks.len() == 1 && chunks[0].partition == 0));
     assert_eq!(merge.cursor(), Some(TopicCursor::new(vec![100, 99])));
 }
 
 #[test]
 fn chunks_become_small_where_records_are_large_and_grow_again() {
-    let mut merge = Merge::<()>::new(&[(0, 1_000)], None, 100);
+    let mut merge = PartitionMerge::<()>::new(&[(0, 1_000)], None, 100);
     let mut sizes = Vec::new();
     for bytes in [60, 60, 60, 60, 1, 1] {
         let MergeStep::Read(mut chunks) = merge.next() else { panic!("there is more") };
         let mut chunk = chunks.remove(0);
-        sizes.push(chunk.before - chunk.from);
-        for offset in chunk.from..chunk.before {
-            if chunk.wants(offset) {
-                chunk.take((offset, 0), bytes, None, 100);
+        sizes.push(chunk.end - chunk.from);
+        for offset in chunk.from..chunk.end {
+            if chunk.needs(offset) {
+                chunk.add_record((offset, 0), bytes, None, 100);
             }
         }
-        merge.take(chunk);
+        merge.add_chunk(chunk);
     }
     assert_eq!(sizes, [64, 16, 4, 1, 1, 2]);
 }
