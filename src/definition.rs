@@ -3,6 +3,7 @@
 
 pub mod authentication;
 mod client;
+mod compiled_tls;
 pub mod delivery_settings;
 pub mod edit;
 mod endpoint;
@@ -33,6 +34,7 @@ pub mod yaml;
 
 pub use self::authentication::Authentication;
 pub use self::client::{Client, TokenKey};
+pub use self::compiled_tls::CompiledTls;
 pub use self::delivery_settings::{DeliverySettings, MAX_HEADER_VALUE};
 pub use self::endpoint::{BadUrl, Endpoint};
 pub use self::event::{Event, Payload};
@@ -48,6 +50,6 @@ pub use self::secret_text::redact_secrets;
 pub use self::shapes::CallSettings;
 pub use self::state::{ApplyOutcome, DefinitionChanges, Definitions, TableKey};
 pub use self::table::{Table, TableField};
-pub use self::tls::{AuthoritiesError, CompiledTls, TlsSettings, authorities};
+pub use self::tls::{AuthoritiesError, TlsSettings, authorities};
 pub use self::usage::Usage;
 pub use self::webhook::{OldSecret, Stamp, Webhook};

@@ -1,7 +1,6 @@
 //! A webhook's own TLS: the authorities that certificates of its endpoints are checked against, and the certificate
 //! that Outhook presents.
 
-use std::fmt;
 use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
@@ -13,6 +12,7 @@ use rustls::{Error, InconsistentKeys, RootCertStore};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::compiled_tls::CompiledTls;
 use super::hidden::HiddenText;
 use super::rules::Violation;
 
@@ -36,29 +36,6 @@ pub struct TlsSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, max_length = 65_536, example = "…")]
     pub client_key: Option<HiddenText>,
-}
-
-/// Parsed [`TlsSettings`]. Its `Debug` output shows only the fingerprint.
-pub struct CompiledTls {
-    /// None: the installation's authorities.
-    pub authorities: Option<Arc<RootCertStore>>,
-    pub identity: Option<Arc<SingleCertAndKey>>,
-    /// Equal only for equal settings: 32 hexadecimal digits.
-    pub fingerprint: Box<str>,
-}
-
-impl PartialEq for CompiledTls {
-    fn eq(&self, other: &Self) -> bool {
-        self.fingerprint == other.fingerprint
-    }
-}
-
-impl Eq for CompiledTls {}
-
-impl fmt::Debug for CompiledTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tls").field(&self.fingerprint).finish()
-    }
 }
 
 const CA_FIELD: &str = "Tls.CaCertificates";
