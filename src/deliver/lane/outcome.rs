@@ -20,7 +20,7 @@ use crate::message_log::CallStatus;
 use crate::time::since_1970;
 
 /// Returns a call that may be sent. Ends any other call, or drops it if another instance sends it.
-pub(in crate::deliver) fn may_be_sent(lane: &Lane, queued: QueuedCall) -> Option<QueuedCall> {
+pub(in crate::deliver) fn check_before_attempt(lane: &Lane, queued: QueuedCall) -> Option<QueuedCall> {
     let message = &queued.call.message;
     if lane.order.is_sent_elsewhere(&queued.call) {
         return None;

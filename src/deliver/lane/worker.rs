@@ -10,7 +10,7 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::outcome::{conclude, may_be_sent};
+use super::outcome::{check_before_attempt, conclude};
 use super::{Lane, NextAction, QueuedCall};
 use crate::deliver::Call;
 use crate::deliver::attempt_log::{PendingEntry, SentAttempt};
@@ -39,7 +39,7 @@ type Answer = Response<Option<Incoming>>;
 pub(in crate::deliver) async fn run(lane: Arc<Lane>) {
     let mut worker = Worker::new(lane);
     while let Some(queued) = worker.next().await {
-        let Some(queued) = may_be_sent(&worker.lane, queued) else { continue };
+        let Some(queued) = check_before_attempt(&worker.lane, queued) else { continue };
         let (head, body) = match worker.attempt(&queued.call).await {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
@@ -57,13 +57,13 @@ pub(in crate::deliver) async fn run(lane: Arc<Lane>) {
             authorization: worker.authorization.take(),
             duration: worker.attempt.elapsed(),
         };
-        let note = conclude(&worker.lane, queued, sent, head);
+        let entry = conclude(&worker.lane, queued, sent, head);
         let begun = match body {
-            Some(body) => worker.read_to_end(body, note.as_ref().map_or(0, PendingEntry::wanted)).await,
+            Some(body) => worker.read_to_end(body, entry.as_ref().map_or(0, PendingEntry::wanted)).await,
             None => Vec::new(),
         };
-        if let Some(note) = note {
-            note.write(&*worker.lane.shared.call_sink, &begun);
+        if let Some(entry) = entry {
+            entry.write(&*worker.lane.shared.call_sink, &begun);
         }
     }
 }
