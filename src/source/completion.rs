@@ -68,7 +68,8 @@ impl CommitMetadata {
         push_fingerprint(&mut text, head);
         push_number(&mut text, newest.cast_unsigned());
         let empty = text.len();
-        let mut behind = head.offset + 1;
+        // Metadata that was read may have the largest offset as its record of the log. No range is behind that.
+        let mut behind = head.offset.saturating_add(1);
         for range in settled {
             let fits = text.len();
             push_number(&mut text, (range.start - behind).cast_unsigned());
