@@ -1,5 +1,6 @@
 //! The HTTP listener: REST API, tokens, metrics and health checks.
 
+mod account_limits;
 mod body;
 mod config;
 mod error;
@@ -10,7 +11,6 @@ mod operations;
 mod page;
 mod query;
 mod rest;
-mod shares;
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub use self::listener::{BindError, Listener, check_address};
 pub use self::oauth::GuessLimiter;
 pub use self::openapi::openapi;
 pub use self::rest::{AttemptView, DeadLetterView, DeadLetterWithBodyView, EndpointState, MessageView};
-pub use self::shares::AccountLimits;
+pub use crate::api::account_limits::AccountLimits;
 
 /// Everything that request handlers use.
 pub struct Api {

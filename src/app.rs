@@ -1,8 +1,8 @@
 //! Constructs every part from the configuration, binds the listener, starts the parts in order and stops them in
 //! reverse. No other room constructs parts.
 
+mod preflight;
 mod sources;
-mod trial;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use self::sources::{SourceConfigs, Sources, WaitingCallFactory};
-pub use self::trial::problems;
 use crate::api::{AccountLimits, Api, BindError, DecoderSettingsLookup, GuessLimiter, Listener};
+pub use crate::app::preflight::problems;
 use crate::catalogue::{self, Catalogue, Sampler};
 use crate::config::{self, Config};
 use crate::dead_letters::DeadLetterReader;

@@ -24,7 +24,7 @@ pub mod secrets;
 mod text;
 mod time_arg;
 mod topics;
-mod waiting;
+mod wait_notice;
 
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Read as _, Write as _};

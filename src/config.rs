@@ -34,7 +34,7 @@ pub use self::properties::Properties;
 pub use self::secrets::read_secret_file;
 pub use self::source::SourceConfig;
 pub use self::topic_pattern::TopicPattern;
-use crate::definition::guard::AddressGuard;
+use crate::definition::address_guard::AddressGuard;
 use crate::definition::rules::{self, Policy};
 use crate::id::AccountId;
 use crate::{api, deliver, message_log, settle, stats, store, telemetry};

@@ -6,7 +6,7 @@
 mod debezium;
 mod event_date;
 mod event_source;
-mod foreign;
+mod format_detection;
 mod invalid_record;
 mod json;
 mod outhook;

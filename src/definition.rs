@@ -1,6 +1,7 @@
 //! Webhooks, events and tables as users define them: validated, compiled once, and held as one state that a log of
 //! records builds. Pure: no clock, no I/O.
 
+pub mod address_guard;
 pub mod authentication;
 mod client;
 mod compiled_tls;
@@ -9,15 +10,14 @@ pub mod edit;
 mod endpoint;
 mod event;
 mod field_type;
-pub mod guard;
-mod hidden;
-mod kept;
+mod hidden_text;
 mod keyring;
 mod order;
 mod pending;
 pub mod plan;
 mod record;
 mod reference;
+mod retained_secrets;
 pub mod rules;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -39,7 +39,6 @@ pub use self::delivery_settings::{DeliverySettings, MAX_HEADER_VALUE};
 pub use self::endpoint::{BadUrl, Endpoint};
 pub use self::event::{Event, Payload};
 pub use self::field_type::{FieldType, UnknownFieldType};
-pub use self::hidden::HiddenText;
 pub use self::keyring::{BadKey, Keyring, OpenError};
 pub use self::order::{BadOrder, MessageOrder};
 pub use self::pending::PendingDefinitions;
@@ -53,3 +52,4 @@ pub use self::table::{Table, TableField};
 pub use self::tls::{AuthoritiesError, TlsSettings, authorities};
 pub use self::usage::Usage;
 pub use self::webhook::{OldSecret, Stamp, Webhook};
+pub use crate::definition::hidden_text::HiddenText;

@@ -15,7 +15,7 @@ mod lane_key;
 mod metrics;
 mod overflow_reason;
 mod policy;
-mod recovered;
+mod recovery;
 mod redact;
 mod row_order_limits;
 #[cfg(test)]
@@ -48,11 +48,11 @@ pub use self::lane::{LaneStatus, Takes};
 pub use self::lane_key::line_of;
 pub use self::metrics::describe_metrics;
 pub use self::policy::breaker::BreakerPhase;
-pub use self::recovered::Recovery;
 pub use self::throttle::SlotLease;
 pub use self::transport::tls::TlsSettingsError;
 pub use self::workers::OpenFilesError;
 pub use self::write_count::WriteCount;
+pub use crate::deliver::recovery::Recovery;
 
 /// Checks that the certificate authorities can be loaded, so that calls can be made.
 ///

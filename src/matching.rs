@@ -4,7 +4,7 @@
 //! changed and the rules that fire, not on how many definitions the table has. [`explain`] evaluates the same rules
 //! slowly and explains the result in words. Pure: no clock, no I/O.
 
-mod changed;
+mod changed_fields;
 mod explain;
 mod index;
 mod json_eq;
@@ -12,7 +12,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use self::changed::Comparison;
 pub use self::explain::{EventVerdict, FiringReason, Reason, explain};
 pub use self::index::{Index, TopicEnd};
 pub use self::table::TableRules;
+pub use crate::matching::changed_fields::Comparison;

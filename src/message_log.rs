@@ -7,7 +7,7 @@
 mod config;
 mod entry;
 mod filter;
-mod reading;
+mod reader;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -15,5 +15,5 @@ mod writer;
 pub use self::config::{Config, MessageLogLevel, MessageLogSettingsError};
 pub use self::entry::{Attempt, CallStatus, LogEntry, StatusFilter, UnknownStatus, newest_per_call, oldest_first};
 pub use self::filter::EntryFilter;
-pub use self::reading::{MessageLogReader, MessageOrigin};
 pub use self::writer::{LogWriter, StartError, client, describe_metrics};
+pub use crate::message_log::reader::{MessageLogReader, MessageOrigin};

@@ -5,8 +5,8 @@
 mod config;
 mod dead_letter;
 mod dead_letterer;
-mod logged;
-mod operator;
+mod log_entries;
+mod operator_events;
 mod ordered_writer;
 mod outgoing;
 pub mod producer;
@@ -24,8 +24,8 @@ use jiff::Timestamp;
 use metrics::gauge;
 
 use self::dead_letterer::DeadLetterer;
-use self::operator::OperatorEventWriter;
 use self::ordered_writer::OrderedWriter;
+use crate::settle::operator_events::OperatorEventWriter;
 
 use self::writer::RetryingWriter;
 use crate::decode::{DecodeError, Input};
@@ -146,7 +146,7 @@ impl Settler {
     ) {
         let now = Timestamp::now();
         if self.message_log.wanted_response_bytes(CallStatus::Exhausted, 0).is_some() {
-            self.message_log.write(&logged::too_large(input, rule, message, &reason.to_string(), now));
+            self.message_log.write(&log_entries::too_large(input, rule, message, &reason.to_string(), now));
         }
         self.write_dead_letter(dead_letter::for_too_large_message(input, rule, message, reason, now), receipt);
     }
@@ -196,7 +196,7 @@ impl Settler {
     /// Logs that a stored call is cancelled.
     pub fn log_cancelled(&self, call: &StoredCall) {
         if self.message_log.wanted_response_bytes(CallStatus::Cancelled, call.attempts).is_some() {
-            self.message_log.write(&logged::ended_call_entry(call, CallStatus::Cancelled, None, Timestamp::now()));
+            self.message_log.write(&log_entries::ended_call_entry(call, CallStatus::Cancelled, None, Timestamp::now()));
         }
     }
 

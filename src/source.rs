@@ -13,9 +13,8 @@ mod commits;
 mod completion;
 mod config;
 mod consumer;
-mod fetched;
+mod fetch_progress;
 mod gaps;
-mod in_turn;
 mod ledger;
 mod lines;
 mod partition;
@@ -24,9 +23,10 @@ mod probe;
 mod read_error;
 mod read_state;
 mod records;
-mod recreated;
-mod reread;
+mod recreation_detector;
+mod rereader;
 mod resumption;
+mod sequential;
 #[cfg(test)]
 mod tests;
 
@@ -47,7 +47,7 @@ pub use self::callbacks::FatalError;
 pub use self::completion::{CommitMetadata, CompletionMap, RecordFingerprint};
 pub use self::config::{Config, Subscription};
 pub use self::consumer::{DrainedPartitions, LeaveResult, Source, StartError, client_configs};
-pub use self::reread::GROUP_MEMBER_SETTINGS;
+pub use crate::source::rereader::GROUP_MEMBER_SETTINGS;
 
 /// One Kafka record, borrowed from the client's buffer.
 pub struct Record<'a> {

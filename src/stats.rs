@@ -8,7 +8,7 @@
 
 mod config;
 mod keeper;
-mod reading;
+mod reader;
 mod record;
 mod sums;
 #[cfg(test)]
@@ -38,8 +38,8 @@ use crate::kafka::{ClientConfig, KafkaError, TopicError};
 use crate::matching::Index;
 
 pub use self::config::Config;
-pub use self::reading::{catalogue, read_endpoints, write_retry_orders};
 pub use crate::rules::Totals;
+pub use crate::stats::reader::{catalogue, read_endpoints, write_retry_orders};
 
 /// Retention of a topic that is created: a day longer than the 30 days that are summed.
 pub const RETENTION: Duration = Duration::from_secs(31 * 24 * 60 * 60);

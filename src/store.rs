@@ -6,9 +6,9 @@
 
 mod compile;
 mod config;
+mod definitions_log;
 mod disable_webhook;
 mod follower;
-mod log;
 mod state;
 mod status;
 #[cfg(test)]
@@ -36,10 +36,10 @@ use crate::kafka::{ClientConfig, TopicError};
 use crate::matching::Index;
 
 pub use self::config::Config;
-pub use self::log::{end, read, read_with_end};
 pub use self::status::{BadDefinition, FollowStatus, describe_metrics};
 pub use self::write_failure::WriteFailure;
 pub use self::write_request::WriteError;
+pub use crate::store::definitions_log::{end, read, read_with_end};
 
 /// Settings of the Kafka clients that read and write definitions.
 pub fn client_configs(config: &Config, kafka: &HashMap<String, String>) -> (ClientConfig, ClientConfig) {
@@ -103,7 +103,7 @@ impl Store {
         index: Arc<Index>,
     ) -> Result<Arc<Store>, StoreError> {
         let state = Arc::new(StoreState::new(&config.topic, &config.secret_keys, Some(index)));
-        let mut log = log::open(config, kafka, FETCH_WAIT)?;
+        let mut log = definitions_log::open(config, kafka, FETCH_WAIT)?;
         log.restart()?;
         let stopping = CancellationToken::new();
         let stop = stopping.clone().drop_guard();

@@ -1,7 +1,7 @@
 //! Authentication of API clients: issues tokens for client credentials and refresh tokens (RFC 6749, sections 4.4 and
 //! 6), and verifies the tokens of requests.
 
-mod guesses;
+mod guess_limiter;
 mod hmac;
 mod token;
 
@@ -20,10 +20,10 @@ use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use self::guesses::GuessLimiter;
 use self::token::TokenKind;
 use super::error::ApiError;
 use super::{Api, body};
+pub use crate::api::oauth::guess_limiter::GuessLimiter;
 use crate::definition::Client;
 use crate::id::{AccountId, ClientId};
 

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use self::diff::Diff;
-use super::waiting;
 use crate::catalogue::Catalogue;
+use crate::cli::wait_notice;
 use crate::config::Config;
 use crate::definition::plan::{ApplyContext, Change, Plan, Problems, plan};
 use crate::definition::rules::Policy;
@@ -115,7 +115,7 @@ async fn apply_file(
         return make(&store::read(config, kafka).await?).map_err(WriteError::Refused);
     }
     let decide = move |draft: &PendingDefinitions<'_>| make(draft.committed()).map(|plan| (plan.records(), plan));
-    waiting::with_write_notice(brokers, store::write(config, kafka, decide)).await
+    wait_notice::with_write_notice(brokers, store::write(config, kafka, decide)).await
 }
 
 impl ApplyRequest {

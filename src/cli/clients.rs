@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::process::ExitCode;
 
 use super::text::printable;
-use super::waiting;
+use crate::cli::wait_notice;
 use crate::config::Config;
 use crate::definition::PendingDefinitions;
 use crate::definition::edit::{self, EditError, RequestContext};
@@ -91,7 +91,7 @@ pub async fn run(command: Clients, config: &Config) -> Result<ExitCode, ClientsE
         }
         Clients::Revoke { id } => {
             let revoke = store::write(&config.definitions, &kafka, move |draft| edit::revoke_client(draft, id));
-            let client = waiting::with_write_notice(&config.kafka.brokers, revoke).await?;
+            let client = wait_notice::with_write_notice(&config.kafka.brokers, revoke).await?;
             format!("revoked {} ({})\n", client.id, printable(&client.name))
         }
     };
@@ -123,7 +123,7 @@ async fn create(name: String, account: Option<String>, legacy: bool, config: &Co
         };
         Ok::<_, EditError>(edit::create_client(draft, &name, legacy, &terms))
     });
-    let (client, secret) = waiting::with_write_notice(&config.kafka.brokers, made).await?;
+    let (client, secret) = wait_notice::with_write_notice(&config.kafka.brokers, made).await?;
     let account = printable(client.account.as_str());
     let told = format!("account       {account}\nclient_id     {}\nclient_secret {secret}\n", client.id);
     let mut stdout = io::stdout();

@@ -7,7 +7,7 @@ use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
 use super::CommandFailure;
 use crate::config::Config;
-use crate::definition::guard::AddressGuard;
+use crate::definition::address_guard::AddressGuard;
 use crate::definition::plan::{ApplyContext, Problems, plan};
 use crate::definition::rules::{Policy, UnknownTablePolicy};
 use crate::definition::yaml::{DefinitionFile, InvalidFile};

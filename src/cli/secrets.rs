@@ -40,7 +40,7 @@ pub async fn run(command: Secrets, config: &Config) -> Result<ExitCode, SecretsE
     };
     let kafka = config.kafka.client();
     let write = store::write(&config.definitions, &kafka, reseal);
-    let written = super::waiting::with_write_notice(&config.kafka.brokers, write).await?;
+    let written = crate::cli::wait_notice::with_write_notice(&config.kafka.brokers, write).await?;
     let how = if config.definitions.secret_keys.is_empty() {
         "not sealed, because definitions.secret_keys has no key"
     } else {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{CommandFailure, waiting};
+use super::{CommandFailure, wait_notice};
 use crate::config::Config;
 use crate::topics::{Cluster, Error, ResourceKind, TopicStatus, required_topics};
 
@@ -21,7 +21,7 @@ pub enum TopicsCommand {
 pub(super) async fn run(command: TopicsCommand, config: &Config) -> Result<ExitCode, CommandFailure> {
     let brokers = &config.kafka.brokers;
     let what = format_args!("waiting for Kafka at {brokers} to list its topics");
-    let cluster = waiting::with_notice(what, Cluster::connect(config)).await?;
+    let cluster = wait_notice::with_notice(what, Cluster::connect(config)).await?;
     let access = cluster.access(config).await;
     let (required, mut missing, mut code) = (required_topics(config), Vec::new(), ExitCode::SUCCESS);
     for topic in &required {
@@ -43,7 +43,7 @@ pub(super) async fn run(command: TopicsCommand, config: &Config) -> Result<ExitC
     match command {
         TopicsCommand::Create => {
             let what = format_args!("waiting for Kafka at {brokers} to create {} topics", missing.len());
-            waiting::with_notice(what, cluster.create(&missing)).await?;
+            wait_notice::with_notice(what, cluster.create(&missing)).await?;
             missing.iter().for_each(|topic| println!("created  {topic}"));
         }
         TopicsCommand::Check if missing.is_empty() => {}

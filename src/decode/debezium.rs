@@ -4,7 +4,7 @@
 mod control;
 mod envelope;
 mod key;
-mod log;
+mod log_position;
 mod placeholder;
 mod signal;
 mod source;
@@ -13,12 +13,14 @@ use std::borrow::Cow;
 
 use self::envelope::Envelope;
 use self::key::RecordKey;
-pub use self::log::DATABASES_WITH_STABLE_IDENTITY;
 use self::placeholder::Placeholder;
 use self::source::Source;
 use super::invalid_record::InvalidRecord;
 use super::schema::SchemaCache;
-use super::{DecodeError, Decoded, Decoder, Format, Ignored, Input, Row, RowChange, RowsSent, SnapshotRows, foreign};
+use super::{
+    DecodeError, Decoded, Decoder, Format, Ignored, Input, Row, RowChange, RowsSent, SnapshotRows, format_detection,
+};
+pub use crate::decode::debezium::log_position::DATABASES_WITH_STABLE_IDENTITY;
 use crate::vocabulary::Operation;
 
 /// State of one partition that is kept between records.
@@ -41,7 +43,7 @@ impl PartitionCache {
 
 pub(super) fn decode<'a>(decoder: &mut Decoder, input: &Input<'a>) -> Result<Decoded<'a>, DecodeError> {
     let Some(text) = input.text(Format::Debezium)? else { return Ok(Decoded::Ignored(Ignored::Tombstone)) };
-    read(decoder, input, text).map_err(|reason| foreign::decode_error(Format::Debezium, input, text, &reason))
+    read(decoder, input, text).map_err(|reason| format_detection::decode_error(Format::Debezium, input, text, &reason))
 }
 
 fn read<'a>(decoder: &mut Decoder, input: &Input<'a>, text: &'a str) -> Result<Decoded<'a>, InvalidRecord> {
@@ -79,7 +81,7 @@ fn change<'a>(
 ) -> Result<Decoded<'a>, InvalidRecord> {
     let no_source = InvalidRecord::Missing { key: "source", rule: "say which table changed" };
     let source = envelope.source.take().ok_or(no_source)?;
-    if let Some(found) = foreign::detect_unsupported_connector(source.connector()) {
+    if let Some(found) = format_detection::detect_unsupported_connector(source.connector()) {
         return Err(InvalidRecord::UnsupportedConnector(found));
     }
     let settings = &*decoder.settings;

@@ -15,7 +15,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use super::invalid_record::InvalidRecord;
 use super::json::{JsonText, NullableRow, ObjectKey, add_field_context};
 use super::{DecodeError, Decoded, Decoder, EventDate, Format, Identity, Ignored, Input, Row, RowChange, Sequence};
-use super::{Settings, foreign};
+use super::{Settings, format_detection};
 use crate::vocabulary::Operation;
 
 /// The keys of an [`OuthookRecord`]; all others are ignored.
@@ -37,7 +37,7 @@ pub(super) fn decode<'a>(decoder: &Decoder, input: &Input<'a>) -> Result<Decoded
         .map_err(InvalidRecord::from)
         .and_then(|record| record.into_change(&decoder.settings, input))
         .map(Decoded::Change)
-        .map_err(|reason| foreign::decode_error(Format::Outhook, input, text, &reason))
+        .map_err(|reason| format_detection::decode_error(Format::Outhook, input, text, &reason))
 }
 
 /// The record as parsed. Required keys are checked afterwards.

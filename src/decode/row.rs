@@ -1,6 +1,6 @@
 //! A decoded row change, the same for all formats.
 
-mod repeated;
+mod duplicate_fields;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -93,7 +93,7 @@ impl<'a> Row<'a> {
     /// Of fields with the same name only the last is kept, as JSON parsers do. A dropped field is neither matched nor
     /// sent.
     pub fn new(mut fields: Vec<Field<'a>>) -> Self {
-        repeated::drop_duplicates(&mut fields);
+        duplicate_fields::drop_duplicates(&mut fields);
         Self { fields, by_name: OnceLock::new() }
     }
 
@@ -102,7 +102,7 @@ impl<'a> Row<'a> {
         if self.fields.len() <= MAX_LINEAR_SCAN_FIELDS {
             return self.fields.iter().find(|field| field.name == name).map(|field| &field.value);
         }
-        let by_name = self.by_name.get_or_init(|| repeated::indexes_by_name(&self.fields));
+        let by_name = self.by_name.get_or_init(|| duplicate_fields::indexes_by_name(&self.fields));
         debug_assert_eq!(by_name.len(), self.fields.len(), "fields do not change after the first lookup");
         let found = by_name.binary_search_by(|index| (*self.fields[*index as usize].name).cmp(name)).ok()?;
         Some(&self.fields[by_name[found] as usize].value)

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::hidden::HiddenText;
 use super::rules::{MAX_URL, Violation};
 use super::{BadUrl, Endpoint};
+use crate::definition::hidden_text::HiddenText;
 
 /// Sets the Authorization header of each request: one of these.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

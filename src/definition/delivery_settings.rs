@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::authentication::Authentication;
-use super::hidden::{HIDDEN_MARK, HiddenText, RetainedText};
 use super::order::MessageOrder;
 use super::rules::Violation;
 use super::tls::TlsSettings;
+use crate::definition::hidden_text::{HIDDEN_MARK, HiddenText, RetainedText};
 
 /// A webhook's settings of its calls. A setting that is not given is as in the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

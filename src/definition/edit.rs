@@ -3,14 +3,14 @@
 
 use std::fmt;
 
-use super::hidden::RetainedText;
-use super::kept;
 use super::rules::{self, EventSlots, Policy, SeenFields, Violation};
 pub use super::shapes::{EventWanted, WebhookRequest};
 use super::{
     Client, DefinitionKey, DeliverySettings, Event, LogRecord, OldSecret, PendingDefinitions, Secret, Stamp, TokenKey,
     Usage, Webhook,
 };
+use crate::definition::hidden_text::RetainedText;
+use crate::definition::retained_secrets;
 use crate::id::{AccountId, ClientId, EventId, TableId, WebhookId};
 
 /// Context of a request: the account, and what the decision depends on.
@@ -122,7 +122,7 @@ pub fn change_webhook(
     if wanted.outgoing_urls.is_some() || wanted.authentication.is_some() {
         rules::destinations(&webhook, terms.policy)?;
     }
-    kept::check(&kept, before, &webhook)?;
+    retained_secrets::check(&kept, before, &webhook)?;
     rules::unique_name(&webhook, draft)?;
     terms.policy.limits.check(draft, terms.account, Some(Usage::of_webhook(before)), Usage::of_webhook(&webhook))?;
     terms.stamp.touch(&mut webhook.version, &mut webhook.modified);

@@ -17,11 +17,11 @@ pub use self::sizes::{
 };
 pub use self::violation::Violation;
 use super::authentication::TOKEN_URL_FIELD;
-use super::guard::AddressGuard;
 use super::template::Template;
 use super::{
     Authentication, Endpoint, Event, HiddenText, Payload, PendingDefinitions, Secret, Table, TableField, Webhook,
 };
+use crate::definition::address_guard::AddressGuard;
 use crate::id::EventId;
 use crate::vocabulary::{EventSource, Operation};
 

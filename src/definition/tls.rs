@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::compiled_tls::CompiledTls;
-use super::hidden::HiddenText;
 use super::rules::Violation;
+use crate::definition::hidden_text::HiddenText;
 
 /// Max length of each text, in bytes.
 pub const MAX_PEM: usize = 64 * 1024;

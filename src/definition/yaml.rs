@@ -1,7 +1,7 @@
 //! Definitions as users keep them in git: a YAML file with the names of the REST API.
 
+mod file_error;
 mod table;
-mod wrong;
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use serde_path_to_error::Track;
 use serde_saphyr::{Location, Spanned};
 
 pub use self::table::{FieldEntry, TableEntry};
-pub use self::wrong::InvalidFile;
 pub use super::reference::SecretText;
 pub use super::shapes::{EventEntry, WebhookEntry};
 use super::{Definitions, Event, Table, Webhook};
+pub use crate::definition::yaml::file_error::InvalidFile;
 use crate::id::AccountId;
 
 /// A file of webhooks with their events, and of declared tables.
@@ -64,7 +64,7 @@ impl<'de> Visitor<'de> for FileVisitor {
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<DefinitionFile, E> {
-        Err(E::custom(wrong::EMPTY_FILE))
+        Err(E::custom(file_error::EMPTY_FILE))
     }
 }
 

@@ -4,10 +4,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::changed::{self, Comparison};
 use crate::decode::{RowChange, UnknownChangePolicy};
 use crate::definition::{Event, Webhook};
 use crate::id::{EventId, WebhookId};
+use crate::matching::changed_fields::{self, Comparison};
 use crate::rules::{CompileError, Rule, Target};
 use crate::vocabulary::{EventSource, Operation};
 
@@ -114,14 +114,14 @@ fn explain_any_field(change: &RowChange<'_>) -> Reason {
     if change.before.is_none() {
         return Reason::Fires(FiringReason::UnknownChange { table: change.table.to_string() });
     }
-    let changed: Vec<String> = changed::fields(change).map(str::to_owned).collect();
+    let changed: Vec<String> = changed_fields::fields(change).map(str::to_owned).collect();
     if changed.is_empty() { Reason::NothingChanged } else { Reason::Fires(FiringReason::Changed(changed)) }
 }
 
 fn explain_named_fields(change: &RowChange<'_>, fields: &[Box<str>]) -> Reason {
     let table = || change.table.to_string();
     let compared: Vec<(String, Comparison)> =
-        fields.iter().map(|field| (field.to_string(), changed::compare(change, field))).collect();
+        fields.iter().map(|field| (field.to_string(), changed_fields::compare(change, field))).collect();
     let with = |wanted| compared.iter().filter(move |(_, comparison)| *comparison == wanted);
     let changed: Vec<String> = with(Comparison::Changed).map(|(field, _)| field.clone()).collect();
     if !changed.is_empty() {

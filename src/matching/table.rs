@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::changed;
 use crate::decode::{RowChange, UnknownChangePolicy};
+use crate::matching::changed_fields;
 use crate::rules::Rule;
 use crate::vocabulary::Operation;
 
@@ -63,7 +63,7 @@ impl TableRules {
     /// Collects the update rules. Compares fields only as far as the rules need it.
     fn collect_updates(&self, change: &RowChange<'_>, found: &mut Vec<u32>) {
         let unknown = change.before.is_none();
-        let mut changed = changed::fields(change).peekable();
+        let mut changed = changed_fields::fields(change).peekable();
         if !self.any_field.is_empty() && (unknown || changed.peek().is_some()) {
             found.extend(&self.any_field);
         }

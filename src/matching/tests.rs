@@ -283,7 +283,7 @@ fn normal_form(json: &str) -> String {
 proptest! {
     #[test]
     fn changed_fields_are_those_of_the_oracle(change in any_change()) {
-        let mut found: Vec<&str> = changed::fields(&change).collect();
+        let mut found: Vec<&str> = changed_fields::fields(&change).collect();
         found.sort_unstable();
         if change.before.is_some() {
             prop_assert_eq!(found, oracle(&change));

@@ -2,18 +2,18 @@
 //! texts that are the same in every message of an event and do not contain them. All default payloads can therefore
 //! share one list: there may be a million.
 
-mod flat;
+mod flat_body;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use self::flat::FlatBody;
 use crate::definition::template::{
     DEFAULT_PAYLOAD_PARAMETERS, EventParameter, MessageParameter, OUT_HOOK_PARAMETERS, Template, TemplateError,
     TemplateOp,
 };
 use crate::definition::{Event, Payload, Table, Webhook};
 use crate::json;
+use crate::rules::body::flat_body::FlatBody;
 
 /// A compiled body, which can be rendered for any row change.
 #[derive(Clone)]

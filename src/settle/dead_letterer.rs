@@ -12,7 +12,7 @@ use tracing::error;
 use super::outgoing::Outgoing;
 use super::producer::LOG_INTERVAL;
 use super::stored_call::StoredCall;
-use super::{dead_letter, logged};
+use super::{dead_letter, log_entries};
 use crate::deliver::FailureCause;
 use crate::message_log::{self, CallStatus};
 
@@ -36,7 +36,7 @@ impl DeadLetterer {
         let now = Timestamp::now();
         counter!("outhook_calls_total", "outcome" => "exhausted").increment(1);
         if self.message_log.wanted_response_bytes(CallStatus::Exhausted, call.attempts).is_some() {
-            self.message_log.write(&logged::ended_call_entry(call, CallStatus::Exhausted, Some(cause), now));
+            self.message_log.write(&log_entries::ended_call_entry(call, CallStatus::Exhausted, Some(cause), now));
         }
         dead_letter::for_stored_call(call, body, cause, now)
     }

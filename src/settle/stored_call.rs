@@ -4,8 +4,8 @@
 //! dead letter, which people read, and a single header for a waiting call. The call's URL and secret are looked up
 //! when the call is due, so a change of the webhook applies to it.
 
-mod packed;
-mod separate;
+mod packed_header;
+mod separate_headers;
 
 use std::fmt;
 use std::sync::Arc;
@@ -78,7 +78,9 @@ impl fmt::Display for CallPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CallPart::Header(name) => write!(f, "header {HEADER_PREFIX}{name}"),
-            CallPart::Field(number, name) => write!(f, "field {number} ({name}) of header {}", packed::FULL_NAME),
+            CallPart::Field(number, name) => {
+                write!(f, "field {number} ({name}) of header {}", packed_header::FULL_NAME)
+            }
         }
     }
 }
@@ -128,9 +130,9 @@ impl StoredCall {
     /// # Errors
     /// A header is missing or unreadable: another program has written to the topic.
     pub fn read<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, InvalidCall> {
-        match header(packed::FULL_NAME) {
-            Some(packed) => packed::read(packed).map(|(call, _)| call),
-            None => separate::read(header),
+        match header(packed_header::FULL_NAME) {
+            Some(packed) => packed_header::read(packed).map(|(call, _)| call),
+            None => separate_headers::read(header),
         }
     }
 
@@ -139,9 +141,9 @@ impl StoredCall {
     /// # Errors
     /// As [`StoredCall::read`].
     pub fn read_waiting<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<(Self, CallDue), InvalidCall> {
-        match header(packed::FULL_NAME) {
-            Some(packed) => packed::read(packed),
-            None => Ok((separate::read(&header)?, separate::read_due(header)?)),
+        match header(packed_header::FULL_NAME) {
+            Some(packed) => packed_header::read(packed),
+            None => Ok((separate_headers::read(&header)?, separate_headers::read_due(header)?)),
         }
     }
 
@@ -151,18 +153,18 @@ impl StoredCall {
     /// # Errors
     /// As [`StoredCall::read`].
     pub fn parse_dead_letter<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, InvalidCall> {
-        separate::read_letter(header)
+        separate_headers::read_letter(header)
     }
 
     /// The headers of a dead letter.
     pub fn headers(&self, kind: &str) -> OutgoingHeaders {
-        separate::write(self, kind)
+        separate_headers::write(self, kind)
     }
 
     /// The record of a waiting call.
     pub(super) fn waiting_record(&self, until: CallDue, body: Bytes) -> Outgoing {
         let headers = OutgoingHeaders::with_few("retry")
-            .add(packed::SHORT_NAME, packed::write(self, self.write_count.next(), until));
+            .add(packed_header::SHORT_NAME, packed_header::write(self, self.write_count.next(), until));
         Outgoing {
             kind: OutgoingKind::Retry,
             source_position: self.source_position.to_string(),
@@ -247,9 +249,9 @@ impl CallDue {
     /// # Errors
     /// A header is missing or unreadable.
     pub fn read<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, InvalidCall> {
-        match header(packed::FULL_NAME) {
-            Some(packed) => packed::read_due(packed),
-            None => separate::read_due(header),
+        match header(packed_header::FULL_NAME) {
+            Some(packed) => packed_header::read_due(packed),
+            None => separate_headers::read_due(header),
         }
     }
 }

@@ -15,17 +15,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use super::fetched::FetchState;
 use super::ledger::Ledger;
 use super::partition::{PartitionState, ReadAheadLimits};
 use super::partition_key::PartitionKey;
 use super::records::RecordQueue;
-use super::reread::Rereader;
 use super::resumption::Resumption;
-use super::{HandlerFactory, ReadMode, backlog, in_turn, probe};
+use super::{HandlerFactory, ReadMode, backlog, probe, sequential};
 use crate::kafka::ClientConfig;
 use crate::lifecycle::Readiness;
 use crate::receipt::Budget;
+use crate::source::fetch_progress::FetchState;
+use crate::source::rereader::Rereader;
 
 /// Max records of one partition that may wait in lines. Each takes about 100 bytes.
 const MAX_WAITING_RECORDS: usize = 100_000;
@@ -140,7 +140,7 @@ impl<H: HandlerFactory> Assignment<H> {
         let budget = self.budget.clone();
         let task = match reads {
             ReadMode::Sequential(handler) => {
-                tracker.spawn_on(in_turn::run(stop.clone(), book.clone(), records, budget, handler), &self.runtime)
+                tracker.spawn_on(sequential::run(stop.clone(), book.clone(), records, budget, handler), &self.runtime)
             }
             ReadMode::ByLine(backlog) => {
                 let rereader = self.rereader.clone();

@@ -18,11 +18,11 @@ use super::partition::PartitionState;
 use super::read_error::ReadError;
 use super::read_state::ErrorRepeats;
 use super::records::{NextRecord, RecordQueue, pass_on_unreadable};
-use super::reread::{RereadPartition, Rereader};
 use super::{Backlog, Record, RereadReason, UnreadableRange};
 use crate::id::{Line, RecordPosition};
 use crate::kafka::KafkaError;
 use crate::receipt::{Budget, Receipt};
+use crate::source::rereader::{RereadPartition, Rereader};
 use crate::time::now_ms;
 
 /// How often the lines are planned.

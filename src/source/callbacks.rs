@@ -16,13 +16,13 @@ use tracing::{debug, error, warn};
 
 use super::assignment::{Assignment, lag};
 use super::commits::Commits;
-use super::fetched::FetchState;
 use super::read_error::store_last_reason;
-use super::recreated::{self, RecreatedPartitions};
-use super::reread::non_member_settings;
 use super::resumption::{Resumption, fetch_resumption, take_over_offsets};
 use super::{Config, HandlerFactory};
 use crate::kafka::errors;
+use crate::source::fetch_progress::FetchState;
+use crate::source::recreation_detector::{self, RecreatedPartitions};
+use crate::source::rereader::non_member_settings;
 use crate::telemetry::RepeatFilter;
 
 /// How long the thread that serves Kafka's callbacks sleeps in one call.
@@ -95,7 +95,7 @@ impl<H: HandlerFactory> Context<H> {
             match assigned.find_partition(topic, partition).map(start) {
                 Some(Ok(())) => {
                     warn!(topic, partition, "the topic was recreated since its last commit: it is read from its start");
-                    recreated::count(topic);
+                    recreation_detector::count(topic);
                 }
                 _ => error!(topic, partition, "the topic was recreated, but is read from the old topic's offset"),
             }

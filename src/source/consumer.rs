@@ -15,11 +15,11 @@ use super::callbacks::{Context, FatalError, serve_callbacks};
 use super::commit_loop::{LEAVE_TIMEOUT, commit_last, commit_settled};
 use super::partition::PartitionState;
 use super::probe;
-use super::recreated::RecreatedPartitions;
-use super::reread::Rereader;
 use super::{Config, HandlerFactory, Subscription};
 use crate::kafka::{ClientConfig, KafkaError};
 use crate::receipt::Budget;
+use crate::source::recreation_detector::RecreatedPartitions;
+use crate::source::rereader::Rereader;
 
 /// The settings of all clients that a source with this configuration uses. The group member's settings come first.
 pub fn client_configs(config: &Config) -> Vec<ClientConfig> {

@@ -8,11 +8,11 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use super::completion::RecordFingerprint;
-use super::fetched::{FetchProgress, FetchState};
 use super::gaps::LogStart;
 use super::ledger::{Ledger, Rewound};
-use super::recreated;
 use crate::receipt::ReceiptTracker;
+use crate::source::fetch_progress::{FetchProgress, FetchState};
+use crate::source::recreation_detector;
 
 /// The state of a partition with its ledger. It is shared between the task that opens entries, the lanes that settle
 /// them, and the commits.
@@ -247,7 +247,7 @@ impl PartitionState {
             Err(Rewound) => {
                 let (topic, partition, offset) = (&self.topic, self.partition, record.offset);
                 warn!(%topic, partition, offset, "the partition's offsets went back: was the topic recreated?");
-                recreated::count(topic);
+                recreation_detector::count(topic);
                 self.reset_fetch_progress();
                 self.wait_until_idle().await;
                 Some(self.with(|ledger| ledger.restart_at(record)))

@@ -12,7 +12,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
 use super::read_error::{ErrorScope, ReadError, store_last_reason};
-use super::reread::non_member_settings;
+use crate::source::rereader::non_member_settings;
 
 /// How long a probe waits for a broker.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);

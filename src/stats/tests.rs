@@ -121,7 +121,9 @@ async fn instances_tell_each_other_of_their_endpoints_and_of_orders() {
     of_two.order(&[line], ordered_ms).unwrap();
     assert_eq!(read_by_two.early_send_window(line).until_ms, ordered_ms, "it knows its own orders immediately");
     let begun = Instant::now();
-    while read_by_one.early_send_window(line).until_ms != ordered_ms || of_two.status(line, now_ms()).waiting_calls() != 3 {
+    while read_by_one.early_send_window(line).until_ms != ordered_ms
+        || of_two.status(line, now_ms()).waiting_calls() != 3
+    {
         assert!(begun.elapsed() < Duration::from_secs(30), "orders and reports did not arrive");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::producer::Transactions;
 pub(super) use self::producer::settings;
-use super::log::{self, END_FETCH_WAIT};
 use super::state::StoreState;
 use super::write_failure::{MAX_TRIES, TryError, WriteFailure};
 use super::write_request::WriteRequest;
 use super::{Config, StoreError};
 use crate::definition::{LogRecord, PendingDefinitions};
 use crate::kafka::log_follower::LogFollower;
+use crate::store::definitions_log::{self, END_FETCH_WAIT};
 
 /// Wait before the second try. It doubles for each further try. Up to the same time is added at random.
 const INITIAL_RETRY_DELAY: Duration = Duration::from_millis(25);
@@ -48,7 +48,7 @@ pub(super) struct DefinitionsWriter {
 impl DefinitionsWriter {
     /// Creates a writer that has not taken over the id yet. Does not wait for a broker.
     pub fn new(config: &Config, kafka: &HashMap<String, String>, state: Arc<StoreState>) -> Result<Self, StoreError> {
-        let log = log::open(config, kafka, END_FETCH_WAIT)?;
+        let log = definitions_log::open(config, kafka, END_FETCH_WAIT)?;
         Ok(Self {
             config: config.clone(),
             kafka: kafka.clone(),
@@ -67,12 +67,12 @@ impl DefinitionsWriter {
 
     /// Checks that the topic exists and has one partition.
     pub fn check(&self) -> Result<(), StoreError> {
-        log::check(&self.log, &self.state)
+        definitions_log::check(&self.log, &self.state)
     }
 
     /// Reads the log to its end without taking over the id.
     pub fn catch_up(&mut self) -> Result<(), StoreError> {
-        log::read_to_end(&mut self.log, &self.state)
+        definitions_log::read_to_end(&mut self.log, &self.state)
     }
 
     /// Writes requests until all senders are dropped. Queued requests share a transaction.
@@ -133,7 +133,7 @@ impl DefinitionsWriter {
             None => {
                 let ours = Transactions::take_over(&self.config.topic, &self.kafka)?;
                 self.expected_offset = None;
-                self.read(log::read_to_end)?;
+                self.read(definitions_log::read_to_end)?;
                 ours
             }
         };
@@ -155,7 +155,7 @@ impl DefinitionsWriter {
         let in_a_row = offsets.len() == records.len() && offsets.windows(2).all(|pair| pair[0] + 1 == pair[1]);
         if !(follows && in_a_row && self.state.apply_committed(records, offsets)) {
             let last = offsets.iter().max().copied().unwrap_or(i64::MIN);
-            self.read(|log, state| log::read_past(log, last, state))?;
+            self.read(|definitions_log, state| definitions_log::read_past(definitions_log, last, state))?;
         }
         // A commit marker follows the records of a transaction and takes one offset.
         self.expected_offset = offsets.last().filter(|last| in_a_row && **last >= 0).map(|last| last + 2);

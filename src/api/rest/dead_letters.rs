@@ -1,7 +1,7 @@
 //! `outgoingWebhooks/{webhookId}/deadLetters`: the dead letters of a webhook, with their causes. Our extension.
 
 pub(super) mod redrive;
-mod shown;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::dead_letters::{DeadLetterFilter, DeadLetterId};
 use crate::kafka::topic_reader::{PageLimits, TopicCursor};
 use crate::redelivery::RedriveMarkers;
 
-pub use self::shown::{DeadLetterView, DeadLetterWithBodyView};
+pub use crate::api::rest::dead_letters::view::{DeadLetterView, DeadLetterWithBodyView};
 
 /// Max time to read the topic for one answer, well below the time limit of an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(8);

@@ -1,7 +1,7 @@
 //! `outgoingWebhooks/{webhookId}/messages`: a webhook's messages and attempts, from the message log. Our extension.
 
 pub(super) mod resend;
-mod shown;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-pub use self::shown::{AttemptView, MessageView};
 use super::super::Api;
 use super::super::error::ApiError;
 use super::super::oauth::Caller;
 use super::super::query::{Query, limit, parsed, time};
+pub use crate::api::rest::messages::view::{AttemptView, MessageView};
 use crate::id::{MessageId, WebhookId};
 use crate::kafka::topic_reader::{PageLimits, TopicCursor};
 use crate::message_log::{EntryFilter, StatusFilter, newest_per_call};

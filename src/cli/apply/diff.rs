@@ -1,7 +1,7 @@
 //! A plan as lines for people: `+` marks what is created, `~` what is changed, `-` what is deleted. Secrets are
 //! hidden.
 
-mod handling;
+mod delivery_settings;
 mod tables;
 
 use std::fmt;
@@ -32,14 +32,19 @@ impl Diff<'_> {
             Change::Create(webhook) => {
                 self.line(f, '+', 0, &title(webhook))?;
                 self.created(f, 1, webhook_fields(webhook))?;
-                self.created(f, 1, handling::fields(&webhook.handling))?;
+                self.created(f, 1, delivery_settings::fields(&webhook.handling))?;
             }
             Change::Update { before, after } => {
                 self.line(f, '~', 0, &title(after))?;
                 self.updated(f, 1, webhook_fields(before), webhook_fields(after))?;
-                self.updated(f, 1, handling::fields(&before.handling), handling::fields(&after.handling))?;
+                self.updated(
+                    f,
+                    1,
+                    delivery_settings::fields(&before.handling),
+                    delivery_settings::fields(&after.handling),
+                )?;
                 let secret = (before.secret != after.secret).then_some("Secret");
-                let others = handling::fields_with_changed_secrets(&before.handling, &after.handling);
+                let others = delivery_settings::fields_with_changed_secrets(&before.handling, &after.handling);
                 let mut names = secret.into_iter().chain(others);
                 names.try_for_each(|name| self.line(f, '~', 1, &format!("{name}: changed")))?;
             }

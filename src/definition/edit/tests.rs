@@ -2,11 +2,11 @@ use std::cell::Cell;
 
 use serde_json::json;
 
-use super::super::guard::AddressGuard;
 use super::super::rules::DefinitionLimits;
 use super::super::samples::stamp;
 use super::super::{DefinitionChanges, Definitions, HiddenText};
 use super::*;
+use crate::definition::address_guard::AddressGuard;
 
 /// Definitions of account "acme", changed by requests.
 struct State {

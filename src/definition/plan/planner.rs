@@ -7,13 +7,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde_saphyr::{Location, Spanned};
 
 use super::{ApplyContext, Change, FileProblem, Plan, ProblemReason, Problems, WebhookPlan};
-use crate::definition::hidden::RetainedText;
+use crate::definition::hidden_text::RetainedText;
 use crate::definition::rules::{self, EventSlots};
 use crate::definition::yaml::{EventEntry, SecretText, WebhookEntry};
 use crate::definition::{
     BadSecret, Definitions, DeliverySettings, Event, PendingDefinitions, Secret, SecretReference, Table, Webhook,
 };
-use crate::definition::{edit, kept};
+use crate::definition::{edit, retained_secrets};
 use crate::id::{AccountId, EventId, TableId, WebhookId};
 use crate::vocabulary::Operation;
 
@@ -123,7 +123,7 @@ impl<'p> Planner<'p> {
         };
         rules::webhook(&webhook, self.context.policy)?;
         rules::destinations(&webhook, self.context.policy)?;
-        before.map_or(Ok(()), |before| kept::check(&kept, before, &webhook))?;
+        before.map_or(Ok(()), |before| retained_secrets::check(&kept, before, &webhook))?;
         rules::unique_name(&webhook, &PendingDefinitions::new(self.definitions))?;
         Ok(webhook)
     }

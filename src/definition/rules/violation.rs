@@ -1,7 +1,7 @@
 //! Why a definition is refused.
 
 use super::sizes::MAX_RECORD;
-use crate::definition::guard::AddressRefused;
+use crate::definition::address_guard::AddressRefused;
 use crate::definition::template::TemplateError;
 use crate::definition::{BadSecret, BadUrl, UnknownFieldType};
 use crate::id::{AccountId, EventId, WebhookId};

@@ -11,7 +11,7 @@ use super::super::Config;
 use super::calls::config;
 use super::receiver::{Receiver, Reply};
 use crate::definition::Endpoint;
-use crate::definition::guard::AddressGuard;
+use crate::definition::address_guard::AddressGuard;
 use crate::deliver::policy::classify;
 use crate::deliver::transport::dial::{AlpnOffer, Dialer};
 use crate::deliver::transport::failure::AttemptFailure;

@@ -17,9 +17,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::failure::AttemptFailure;
-use super::heads::MAX_HEADS;
 use super::response_progress::ResponseProgress;
-use super::taken::{TakenFlag, TrackedBody};
+use crate::deliver::transport::head_limits::MAX_HEADS;
+use crate::deliver::transport::tracked_body::{TakenFlag, TrackedBody};
 
 pub(in crate::deliver) type Body = Full<Bytes>;
 

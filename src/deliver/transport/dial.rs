@@ -12,16 +12,16 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::connection::{Connection, ConnectionInfo, Http1, Http2};
-use super::eyeballs::{self, ConnectError};
 use super::failure::AttemptFailure;
-use super::heads::{MAX_HEAD, MAX_HEADER_LIST};
 use super::proxy::Egress;
 use super::resolve::{Resolver, strip_brackets};
 use super::response_progress::ObservedStream;
 use super::tls::{TlsConnectors, TlsSettingsError};
 use crate::definition::Endpoint;
-use crate::definition::guard::{AddressGuard, AddressRefused};
+use crate::definition::address_guard::{AddressGuard, AddressRefused};
 use crate::deliver::Config;
+use crate::deliver::transport::happy_eyeballs::{self, ConnectError};
+use crate::deliver::transport::head_limits::{MAX_HEAD, MAX_HEADER_LIST};
 
 /// An HTTP/2 connection without calls is not pinged. A connection whose pings stay unanswered is closed, so that calls
 /// don't wait for their timeouts on a dead path.
@@ -113,7 +113,8 @@ impl Dialer {
         let addresses = self.resolver.look_up(host, endpoint.port).await.map_err(AttemptFailure::Resolve)?;
         let addresses = self.allowed(addresses)?;
         let reached =
-            eyeballs::connect_first(addresses, deadline, |address| self.connect_address(host, address, deadline)).await;
+            happy_eyeballs::connect_first(addresses, deadline, |address| self.connect_address(host, address, deadline))
+                .await;
         let stream = reached.map_err(|unreached| match unreached {
             ConnectError::Failed(failure) => failure,
             ConnectError::NoAnswer(address) => self.no_answer(host, address),

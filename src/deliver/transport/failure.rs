@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::tls_failure;
-use crate::definition::guard::AddressRefused;
+use crate::definition::address_guard::AddressRefused;
 
 /// An attempt that ended without a status line.
 #[derive(Debug, thiserror::Error)]
@@ -163,7 +163,7 @@ impl std::fmt::Display for AttemptStage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::definition::guard::AddressGuard;
+    use crate::definition::address_guard::AddressGuard;
 
     #[test]
     fn what_clients_see_names_no_address_and_no_proxy() {

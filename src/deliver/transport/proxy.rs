@@ -20,10 +20,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::eyeballs::{self, ConnectError};
 use super::failure::AttemptFailure;
-use super::heads::MAX_HEAD;
 use super::resolve::Resolver;
+use crate::deliver::transport::happy_eyeballs::{self, ConnectError};
+use crate::deliver::transport::head_limits::MAX_HEAD;
 
 /// A proxy's URL. Its `Debug` does not show the password.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -135,7 +135,7 @@ impl Proxy {
     /// Connects to the proxy. The guard does not check its address, because the operator configured it.
     async fn connect(&self, resolver: &Resolver, deadline: Instant) -> io::Result<TcpStream> {
         let addresses = resolver.look_up(&self.host, self.port).await?;
-        let reached = eyeballs::connect_first(addresses, deadline, TcpStream::connect).await;
+        let reached = happy_eyeballs::connect_first(addresses, deadline, TcpStream::connect).await;
         let stream = reached.map_err(|unreached| match unreached {
             ConnectError::Failed(reason) => reason,
             ConnectError::NoAnswer(_) => io::ErrorKind::TimedOut.into(),

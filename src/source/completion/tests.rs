@@ -40,9 +40,9 @@ fn a_map_of_an_earlier_version_is_read_and_its_head_is_of_the_log() {
 
 #[test]
 fn a_record_of_the_log_may_have_the_largest_offset() {
-    let log = Mark { offset: i64::MAX, timestamp: 0 };
+    let log = RecordFingerprint { offset: i64::MAX, timestamp: 0 };
     let text = CommitMetadata::encode(CLUSTER, log, log, 0, std::iter::empty());
-    assert_eq!(CommitMetadata::decode(CLUSTER, &text), Some(CommitMetadata { log, completion: None }));
+    assert_eq!(CommitMetadata::decode(CLUSTER, &text), Some(CommitMetadata { log_record: log, completion_map: None }));
 }
 
 #[test]

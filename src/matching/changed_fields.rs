@@ -75,8 +75,8 @@ fn same(old: &Value<'_>, new: &Value<'_>) -> bool {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::super::tests::change;
     use super::*;
+    use crate::matching::tests::change;
     use crate::vocabulary::Operation;
 
     /// Time to find out that an update of this many fields changes nothing.

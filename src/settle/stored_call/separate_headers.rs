@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::super::outgoing::{HEADER_PREFIX, OutgoingHeaders};
 use super::{CallDue, CallPart, InvalidCall, MALFORMED, StoredCall, endpoint};
 use crate::decode::{EventDate, Sequence};
 use crate::deliver::WriteCount;
 use crate::id::{CallId, MessageId, RecordPosition};
+use crate::settle::outgoing::{HEADER_PREFIX, OutgoingHeaders};
 
 /// Writes the headers.
 pub(super) fn write(call: &StoredCall, kind: &str) -> OutgoingHeaders {
@@ -115,12 +115,12 @@ fn legacy_default(name: &str) -> Option<&'static [u8]> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::packed::FULL_NAME;
-    use super::super::samples::kept;
     use super::*;
     use crate::definition::samples::webhook;
     use crate::kafka::producer::Headers;
     use crate::rules::Target;
+    use crate::settle::stored_call::packed_header::FULL_NAME;
+    use crate::settle::stored_call::samples::kept;
 
     /// Calls wait for hours, and instances of two versions run side by side.
     #[test]

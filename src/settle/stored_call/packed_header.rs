@@ -15,7 +15,7 @@ use crate::deliver::WriteCount;
 use crate::id::{CallId, MessageId, RecordPosition};
 
 /// The header's name without the prefix.
-pub(in super::super) const SHORT_NAME: &str = "waiting";
+pub(super) const SHORT_NAME: &str = "waiting";
 
 /// The header's full name.
 pub(super) const FULL_NAME: &str = "outhook-waiting";
@@ -202,8 +202,8 @@ fn unescaped(text: &str) -> Option<Cow<'_, str>> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::samples::kept;
     use super::*;
+    use crate::settle::stored_call::samples::kept;
 
     const UNTIL: CallDue = CallDue { due_ms: 1_767_323_099_000, definitions_offset: 77 };
 

@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 
 use super::completion::RecordFingerprint;
 use super::partition_key::PartitionKey;
-use super::reread::non_member_settings;
+use super::rereader::non_member_settings;
 
 /// How long newly assigned partitions wait for the answer.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -29,7 +29,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Finds partitions whose topics were recreated.
-pub(in crate::source) struct RecreatedPartitions {
+pub(super) struct RecreatedPartitions {
     settings: ClientConfig,
 }
 
@@ -52,11 +52,11 @@ impl ConsumerContext for QuietContext {}
 
 impl RecreatedPartitions {
     /// `client` has the settings of the group's consumer.
-    pub(in crate::source) fn new(client: &ClientConfig) -> Self {
+    pub(super) fn new(client: &ClientConfig) -> Self {
         Self { settings: Self::settings(client) }
     }
 
-    pub(in crate::source) fn settings(client: &ClientConfig) -> ClientConfig {
+    pub(super) fn settings(client: &ClientConfig) -> ClientConfig {
         let mut settings = non_member_settings(client);
         settings
             .set("enable.partition.eof", "true")
@@ -68,10 +68,7 @@ impl RecreatedPartitions {
 
     /// The partitions of `logs` that now have a different record, or end before it. A partition is not included if
     /// nothing is known: its record was deleted by retention or compaction, or no broker answers in time. Blocks.
-    pub(in crate::source) fn find_recreated(
-        &self,
-        logs: HashMap<PartitionKey, RecordFingerprint>,
-    ) -> HashSet<PartitionKey> {
+    pub(super) fn find_recreated(&self, logs: HashMap<PartitionKey, RecordFingerprint>) -> HashSet<PartitionKey> {
         if logs.is_empty() {
             return HashSet::new();
         }
@@ -150,7 +147,7 @@ fn is_other_log(was: RecordFingerprint, found: RecordFingerprint) -> bool {
 }
 
 /// Counts a partition that is read from its start.
-pub(in crate::source) fn count(topic: &str) {
+pub(super) fn count(topic: &str) {
     metrics::counter!("outhook_partitions_made_anew_total", "topic" => topic.to_owned()).increment(1);
 }
 

@@ -11,7 +11,7 @@
 use std::collections::HashSet;
 
 use super::authentication::TOKEN_URL_FIELD;
-use super::hidden::RetainedText;
+use super::hidden_text::RetainedText;
 use super::rules::Violation;
 use super::{Authentication, Endpoint, Webhook};
 

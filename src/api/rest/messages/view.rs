@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::definition::Endpoint;
-use crate::definition::guard::may_show_address;
+use crate::definition::address_guard::may_show_address;
 use crate::message_log::{LogEntry, oldest_first};
 
 /// An attempt, or the end of a call without an attempt. Unknown values are null.
