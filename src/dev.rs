@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_is_one() {
+    fn generated_configuration_is_valid() {
         let config = configuration("127.0.0.1:9092", 8080).unwrap();
         assert_eq!((config.kafka.brokers.as_str(), config.listen.address.port()), ("127.0.0.1:9092", 8080));
         assert!(config.source_of(CHANGES).is_some());

@@ -269,7 +269,7 @@ mod tests {
 
     /// The ids are stored in topics, so they must not change.
     #[test]
-    fn a_tables_id_is_made_of_its_account_and_name() {
+    fn table_id_depends_on_account_and_name_and_is_stable() {
         let id = |account: &str, table: &str| TableId::of(&account.into(), table).to_string();
         assert_eq!(id("acme", "MyCustomers"), "bxc4x2dw20ksd3gz");
         assert_ne!(id("a", "bc"), id("ab", "c"));
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_its_webhooks_and_its_partitions_and_stays_the_same() {
+    fn row_key_depends_on_webhook_partition_and_key_and_is_stable() {
         let row = |webhook: &str, partition, key: &[u8]| {
             let place = RecordPosition { topic: "changes".into(), partition, offset: 7 };
             RowKey::of(webhook.parse().unwrap(), &place, Some(key)).to_string()

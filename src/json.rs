@@ -84,7 +84,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_escaped_reads_back_the_same(text in any::<String>()) {
+        fn escaped_text_round_trips(text in any::<String>()) {
             let mut json = String::from("\"");
             escape(&text, &mut json);
             json.push('"');
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_is_no_text() {
+    fn unpaired_surrogate_is_not_valid_text() {
         assert_eq!(unescape(r#""\ud83d""#), None);
     }
 }

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lacking_is_named_as_long_as_it_is() {
+    fn lack_is_listed_until_it_is_dropped() {
         let readiness = Readiness::default();
         let lack = readiness.add_unmet("records readable at orders/3 offset 42".to_owned());
         assert_eq!(readiness.unmet_conditions(), ["records readable at orders/3 offset 42"]);

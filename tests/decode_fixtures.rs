@@ -85,7 +85,7 @@ fn told(file: &str) -> String {
         write!(told, "{:>2} {step:<8} {}/{} ", at + 1, line.partition, line.offset)
             .expect("writing to a String never fails");
         match decoder.decode(&line.input()) {
-            Ok(Decoded::Change(change)) => told.push_str(&told_change(&change)),
+            Ok(Decoded::Change(change)) => told.push_str(&change_text(&change)),
             Ok(Decoded::Ignored(kind)) => writeln!(told, "ignored: {kind:?}").expect("writing to a String never fails"),
             Err(error) => writeln!(told, "refused: {error}").expect("writing to a String never fails"),
         }
@@ -93,7 +93,7 @@ fn told(file: &str) -> String {
     told
 }
 
-fn told_change(change: &RowChange<'_>) -> String {
+fn change_text(change: &RowChange<'_>) -> String {
     let RowChange { table, operation, event_date, .. } = change;
     let date = jiff::fmt::temporal::DateTimePrinter::new().precision(Some(event_date.fraction_digits));
     let sequence = match change.sequence {
@@ -109,20 +109,20 @@ fn told_change(change: &RowChange<'_>) -> String {
     format!(
         "{operation} {table} at {}\n     sequence {sequence}\n     identity {identity}\n{}{}",
         date.timestamp_to_string(&event_date.at),
-        told_row(if change.trimmed { "before, cut to its key" } else { "before" }, change.before.as_ref()),
-        told_row("after", change.after.as_ref()),
+        row_text(if change.trimmed { "before, cut to its key" } else { "before" }, change.before.as_ref()),
+        row_text("after", change.after.as_ref()),
     )
 }
 
-fn told_row(side: &str, row: Option<&Row<'_>>) -> String {
+fn row_text(side: &str, row: Option<&Row<'_>>) -> String {
     let Some(row) = row else { return String::new() };
     let is_cut = |field: &&Field<'_>| side.ends_with("its key") && !field.value.available;
     let fields = row.fields.iter().filter(|field| !is_cut(field));
-    let fields = fields.map(|field| format!("{}={}", field.name, told_value(&field.value)));
+    let fields = fields.map(|field| format!("{}={}", field.name, value_text(&field.value)));
     format!("     {side}: {}\n", fields.collect::<Vec<_>>().join(" "))
 }
 
-fn told_value(value: &Value<'_>) -> String {
+fn value_text(value: &Value<'_>) -> String {
     let long = value.json.chars().count() > 60;
     match (value.available, long) {
         (false, _) => "(unavailable)".to_owned(),
@@ -133,7 +133,7 @@ fn told_value(value: &Value<'_>) -> String {
 }
 
 #[test]
-fn every_line_of_every_file_has_its_result() {
+fn every_fixture_line_matches_its_snapshot() {
     let mut files: Vec<String> = std::fs::read_dir(folder())
         .expect("the fixtures are in the tree")
         .map(|entry| entry.expect("the folder can be read").file_name().into_string().expect("names are ASCII"))
@@ -158,7 +158,7 @@ fn identities(file: &str) -> Vec<(usize, String)> {
 }
 
 #[test]
-fn what_a_killed_connector_sends_again_keeps_its_identity() {
+fn changes_sent_again_by_a_killed_connector_keep_their_identity() {
     let identities = identities("a_restart_redelivery.jsonl");
     let of = |wanted: std::ops::RangeInclusive<usize>| {
         identities.iter().filter(|(line, _)| wanted.contains(line)).map(|(_, identity)| identity).collect::<Vec<_>>()
@@ -173,7 +173,7 @@ fn what_a_killed_connector_sends_again_keeps_its_identity() {
 }
 
 #[test]
-fn no_two_changes_have_one_identity() {
+fn identities_are_unique_per_change() {
     for file in ["a_customers.jsonl", "a_orders.jsonl", "a_audit_nopk.jsonl", "a_idx_ident.jsonl", "b_schemas.jsonl"] {
         let identities = identities(file);
         let distinct: std::collections::HashSet<_> = identities.iter().map(|(_, identity)| identity).collect();
@@ -182,7 +182,7 @@ fn no_two_changes_have_one_identity() {
 }
 
 #[test]
-fn a_schema_changes_no_identity() {
+fn identity_does_not_depend_on_an_embedded_schema() {
     // Another connector captured the steps c05 and c10 of file a in file b: same positions, other names.
     let plain: Vec<String> = identities("a_customers.jsonl").into_iter().map(|(_, identity)| identity).collect();
     let wrapped = identities("b_schemas.jsonl");
@@ -196,7 +196,7 @@ fn a_schema_changes_no_identity() {
 }
 
 #[test]
-fn snapshot_rows_are_inserts_where_the_source_says_so() {
+fn snapshot_rows_are_inserts_if_configured() {
     let mut decoder = decoder(|settings| settings.snapshot_rows = SnapshotRows::Insert);
     let mut told = String::new();
     for file in ["a_customers.jsonl", "a_audit_nopk.jsonl", "a_incremental_snapshot.jsonl", "b_schemas.jsonl"] {
@@ -204,7 +204,7 @@ fn snapshot_rows_are_inserts_where_the_source_says_so() {
             if let Ok(Decoded::Change(change)) = decoder.decode(&line.input())
                 && line.value.as_deref().is_some_and(|value| value.contains(r#""op":"r""#))
             {
-                told.push_str(&told_change(&change));
+                told.push_str(&change_text(&change));
             }
         }
     }

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_writes_so_often_and_no_other_waits_for_it() {
+    fn account_write_rate_is_limited_and_other_accounts_are_unaffected() {
         let shares = AccountLimits::new(NonZeroU32::new(5).unwrap());
         let (loud, quiet) = (AccountId::from("loud"), AccountId::from("quiet"));
         let written = (0..1_000).take_while(|_| shares.write(&loud).is_ok()).count();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_takes_half_of_the_reads() {
+    fn account_holds_only_its_share_of_the_concurrent_reads() {
         let shares = AccountLimits::new(NonZeroU32::MIN);
         let (loud, quiet) = (AccountId::from("loud"), AccountId::from("quiet"));
         let taken: Vec<_> = (0..MAX_ACCOUNT_READS).map(|_| shares.read(&loud).unwrap()).collect();

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn line_breaks_and_tabs_inside_texts_are_taken_as_they_are() {
+    fn raw_line_breaks_and_tabs_in_strings_are_kept() {
         let read: Shape = parse(b"{\n \"text\":\"\n{\t'a':'\\\"b\\\\'\r\n}\x01\"\n}").unwrap();
         assert_eq!(read.text.as_deref(), Some("\n{\t'a':'\"b\\'\r\n}\u{1}"));
     }
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_told_with_its_place_in_what_was_sent() {
+    fn json_errors_name_the_position_in_the_request_body() {
         let cases = [
             ("", "EOF while parsing a value at line 1, column 0"),
             ("{'text': 1}", "key must be a string at line 1, column 2"),
@@ -282,7 +282,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics_and_agrees_with_json(body in ".{0,60}|[{}\\[\\]\":,\\\\a\n\t\r0]{0,40}") {
+        fn request_bodies_never_panic_and_agree_with_serde_json(body in ".{0,60}|[{}\\[\\]\":,\\\\a\n\t\r0]{0,40}") {
             let ours = parse::<Shape>(body.as_bytes());
             if let Ok(theirs) = serde_json::from_str::<Shape>(&body) {
                 prop_assert_eq!(ours.unwrap(), theirs);
@@ -290,7 +290,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_can_stand_raw_but_for_quotes_and_backslashes(text in "[^\"\\\\]{0,60}") {
+        fn strings_accept_any_raw_character_except_quotes_and_backslashes(text in "[^\"\\\\]{0,60}") {
             let read: Shape = parse(format!("{{\"text\": \"{text}\"}}").as_bytes()).unwrap();
             prop_assert_eq!(read.text, Some(text));
         }

@@ -74,18 +74,18 @@ mod tests {
     }
 
     #[test]
-    fn clients_of_the_default_can_be_made() {
+    fn default_configuration_creates_valid_clients() {
         assert_eq!(told(""), Vec::<String>::new());
     }
 
     #[test]
-    fn what_is_about_members_of_a_group_is_for_no_other_client() {
+    fn group_member_properties_are_not_passed_to_other_clients() {
         let properties = "properties.max.poll.interval.ms = 30000\nproperties.coordinator.query.interval.ms = 5000";
         assert_eq!(told(properties), Vec::<String>::new());
     }
 
     #[test]
-    fn settings_that_no_client_can_be_made_of_are_told_with_name_and_value() {
+    fn unusable_client_properties_are_reported_with_name_and_value() {
         for (properties, named) in [
             (
                 "properties.security.protocol = \"sasl_plaintext\"\nproperties.sasl.mechanism = \"SCRAM-SHA-512\"",
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_of_authorities_and_another_machines_address_are_found() {
+    fn missing_ca_file_and_foreign_listen_address_are_reported() {
         let mut config = Config::default();
         config.delivery.ca_file = Some("/nowhere/ca.pem".into());
         config.listen.address = "192.0.2.1:8080".parse().unwrap();

@@ -96,7 +96,7 @@ fn tables_and_fields_are_known_once_they_were_seen() {
 }
 
 #[test]
-fn a_new_shape_is_looked_at_at_once_and_new_kinds_within_a_second() {
+fn new_fields_are_scanned_immediately_and_new_kinds_within_a_second() {
     let catalogue = catalogue();
     let mut partition = Partition::of(&catalogue);
     partition.note("T", &[("id", "1"), ("paid", "null")]);
@@ -112,7 +112,7 @@ fn a_new_shape_is_looked_at_at_once_and_new_kinds_within_a_second() {
 }
 
 #[test]
-fn a_value_that_was_not_sent_says_nothing_of_its_kind() {
+fn unavailable_values_do_not_affect_the_inferred_kind() {
     let catalogue = catalogue();
     let mut partition = Partition::of(&catalogue);
     let mut change = change("T", &[("doc", "\"__debezium_unavailable_value\"")]);
@@ -127,7 +127,7 @@ fn a_value_that_was_not_sent_says_nothing_of_its_kind() {
 }
 
 #[test]
-fn the_newest_row_change_is_kept_as_it_came() {
+fn newest_row_change_is_sampled_unchanged_at_most_once_a_second() {
     let catalogue = catalogue();
     let mut partition = Partition::of(&catalogue);
     partition.note_value("T", &[("id", "1")], b"first");
@@ -154,7 +154,7 @@ fn the_newest_row_change_is_kept_as_it_came() {
 }
 
 #[test]
-fn what_is_new_is_written_once_and_then_once_a_minute_or_a_day() {
+fn table_record_is_written_on_discovery_then_once_a_minute_or_day() {
     let (catalogue, other) = (catalogue(), self::catalogue());
     let mut partition = Partition::of(&catalogue);
     partition.note("a/b \"c\"", &[("id", "1")]);
@@ -183,7 +183,7 @@ fn what_is_new_is_written_once_and_then_once_a_minute_or_a_day() {
 }
 
 #[test]
-fn what_two_write_at_once_is_joined_by_both() {
+fn concurrent_writes_of_two_instances_are_merged_by_both() {
     let (one, two) = (catalogue(), catalogue());
     Partition::of(&one).note("T", &[("id", "1"), ("a", "1")]);
     Partition::of(&two).note("T", &[("id", "1.5"), ("b", "true")]);
@@ -203,7 +203,7 @@ fn what_two_write_at_once_is_joined_by_both() {
 }
 
 #[test]
-fn bad_records_are_refused_and_those_of_a_newer_program_are_read() {
+fn invalid_records_are_rejected_and_those_of_a_newer_program_are_read() {
     let catalogue = catalogue();
     for (key, value) in [("", "{}"), ("[\"acme\"]", "{}"), ("[\"acme\",\"T\"]", "{}"), ("[\"acme\",\"T\"]", "")] {
         assert!(catalogue.merge_record(key, value.as_bytes()).is_err(), "{key} {value}");
@@ -240,7 +240,7 @@ fn memory_is_bounded() {
 proptest! {
     /// All readers of all records know the same, whatever the order.
     #[test]
-    fn all_agree_in_the_end(
+    fn all_readers_converge_to_the_same_fields(
         rows in prop::collection::vec((0_usize..3, 0_usize..4, 0_usize..5), 0..30),
         order in prop::collection::vec(any::<prop::sample::Index>(), 40),
     ) {

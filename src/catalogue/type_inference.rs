@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn values_make_the_narrowest_type_that_takes_them_all() {
+    fn narrowest_type_that_fits_all_values_is_inferred() {
         let (fits, long) = (format!("\"{}\"", "é".repeat(255)), format!("\"{}\"", "é".repeat(256)));
         let escaped = format!("\"{}\"", "\\u00e9".repeat(255));
         let guid = "\"6F9619FF-8B86-d011-b42d-00c04fc964ff\"";
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_written_by_names_and_read_back() {
+    fn sets_of_kinds_round_trip_through_their_names() {
         for bits in 0..1 << 7 {
             let kinds = ValueKinds(bits);
             assert_eq!(kinds.names().fold(ValueKinds::default(), ValueKinds::with_name), kinds);

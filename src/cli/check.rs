@@ -348,7 +348,7 @@ mod tests {
     use crate::definition::{DefinitionChanges, LogRecord};
 
     #[test]
-    fn a_webhook_that_is_never_called_is_worth_a_look() {
+    fn check_reports_webhook_urls_with_refused_addresses() {
         let mut hook = webhook("hook01", "A");
         hook.urls = vec!["https://a.example/".to_owned(), "https://10.1/".to_owned()];
         let record = LogRecord::webhook(&hook);

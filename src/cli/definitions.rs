@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_files_definitions_have_the_same_ids_from_call_to_call() {
+    fn definition_ids_of_a_file_are_the_same_at_each_load() {
         let path = std::env::temp_dir().join(format!("outhook-{}-ids.yaml", std::process::id()));
         let webhook =
             |name| format!("- {{Name: {name}, OutgoingUrls: ['https://a.example/{name}'], Events: [{EVENT}]}}\n");

@@ -119,7 +119,7 @@ mod tests {
     struct Away(#[source] std::io::Error);
 
     #[test]
-    fn shows_the_causes_that_the_error_does_not_tell_itself() {
+    fn failure_text_appends_causes_missing_from_the_message() {
         let failure = CommandFailure::from(Away(std::io::Error::other("connection refused"))).with_help("start it");
         assert_eq!(failure.text(false), "error: the broker is away\n  because: connection refused\nhelp: start it\n");
         assert!(failure.text(true).starts_with("\x1b[1;31merror:\x1b[0m the broker"));

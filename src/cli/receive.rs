@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_several_secrets_is_enough_and_without_one_nothing_is_said() {
+    fn signature_of_any_given_secret_is_good_and_unchecked_without_secrets() {
         let known = [FIRST, SECOND].map(|secret| verifier(secret).unwrap());
         let message = signed(SECOND, "{}");
         assert_eq!(SignatureVerdict::check(&message, &known), SignatureVerdict::Good);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_shown_as_it_came_but_for_secrets_and_what_steers_a_terminal() {
+    fn body_is_printed_without_secrets_and_terminal_control_codes() {
         let message = signed(FIRST, "{\"secret\":\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\",\n\"a\":\"\u{1b}[2J\"}\n");
         assert_eq!(
             message_text(&message, &SignatureVerdict::Good, StatusCode::NO_CONTENT),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_none_is_not_printed() {
+    fn invalid_secret_is_rejected_and_not_printed() {
         assert!(verifier("").is_err() && verifier("whsec_").is_err(), "anybody could sign with it");
         let error = verifier("whsec_not base64").err().unwrap().to_string();
         assert!(error.contains("--secret") && !error.contains("not base64"), "{error}");

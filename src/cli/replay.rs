@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_asks_for_the_same_as_what_was_stopped() {
+    fn continuation_command_keeps_the_options_of_the_stopped_replay() {
         let left = Spans::from([(0, (3, 9)), (2, (0, 4))]);
         let begun = args("outhook --topic orders --from 0 --webhook 3f0zq9 --event k2m4xa --rate 50");
         let sends = "outhook replay --topic orders --spans 0:3-9,2:0-4 --webhook 3f0zq9 --event k2m4xa --rate 50";
@@ -337,14 +337,14 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_one_word_of_a_line() {
+    fn quoted_text_is_one_shell_word() {
         for (text, word) in [("acme-1", "acme-1"), ("Acme Inc", "'Acme Inc'"), ("O'Hara; ls", r"'O'\''Hara; ls'")] {
             assert_eq!(quoted(text), word);
         }
     }
 
     #[test]
-    fn an_edge_is_an_offset_or_a_moment() {
+    fn range_edge_is_an_offset_or_a_time() {
         assert_eq!(edge("1200"), Ok(RangeBound::Offset(1200)));
         assert_eq!(edge("2026-11-24T10:00:00Z"), Ok(RangeBound::Time("2026-11-24T10:00:00Z".parse().unwrap())));
         assert!(matches!(edge("2d"), Ok(RangeBound::Time(_))));
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_kept_by_pauses() {
+    fn pauses_keep_the_rate() {
         let rate = NonZeroU32::new(50).unwrap();
         assert_eq!(pause(50, rate, Duration::from_millis(200)), Duration::from_millis(800));
         assert_eq!(pause(0, rate, Duration::ZERO), Duration::ZERO);

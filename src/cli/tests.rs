@@ -61,7 +61,7 @@ fn change() -> crate::decode::RowChange<'static> {
 }
 
 #[test]
-fn preview_shows_what_is_sent_and_to_whom() {
+fn preview_shows_the_payload_and_the_urls() {
     let text = preview::text(&change(), &loaded(), None, false, &mut Renderer::default()).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "event evt001 of webhook whk001 (CRM)");
@@ -76,7 +76,7 @@ fn preview_shows_what_is_sent_and_to_whom() {
 }
 
 #[test]
-fn preview_of_a_named_event_shows_it_also_when_it_does_not_fire() {
+fn preview_of_a_named_event_is_shown_even_if_it_does_not_fire() {
     let named = Some("evt002".parse().unwrap());
     let text = preview::text(&change(), &loaded(), named, false, &mut Renderer::default()).unwrap();
     assert!(text.contains("not sent: none of its fields changed: \"note\" has the same value"), "{text}");
@@ -86,7 +86,7 @@ fn preview_of_a_named_event_shows_it_also_when_it_does_not_fire() {
 }
 
 #[test]
-fn preview_says_when_there_is_nothing_to_show() {
+fn preview_fails_if_no_event_fires_or_the_event_is_unknown() {
     let mut renderer = Renderer::default();
     let unknown = preview::text(&change(), &loaded(), Some("zzzzzz".parse().unwrap()), false, &mut renderer);
     assert_eq!(unknown.unwrap_err().to_string(), "there is no event zzzzzz in the change's account");
@@ -96,7 +96,7 @@ fn preview_says_when_there_is_nothing_to_show() {
 }
 
 #[test]
-fn preview_hides_what_is_declared_as_a_password() {
+fn preview_omits_password_fields_from_default_payloads() {
     let mut loaded = loaded();
     let table = LogRecord::table(&samples::table("orders", &[("note", FieldType::Password)]));
     let key = table.key.to_string();
@@ -140,7 +140,7 @@ fn settings_are_spelled_as_in_the_configuration() {
 }
 
 #[test]
-fn the_commands_are_as_the_help_shows_them() {
+fn documented_command_lines_parse_and_invalid_ones_exit_with_2() {
     use clap::CommandFactory as _;
     Arguments::command().debug_assert();
     for line in [
@@ -189,7 +189,7 @@ fn the_commands_are_as_the_help_shows_them() {
 }
 
 #[test]
-fn a_configuration_that_is_named_must_be_there() {
+fn named_configuration_file_must_exist() {
     let named = config_file(Some("x.toml".into()));
     assert_eq!(named, config::ConfigFile::Named("x.toml".into()));
     let failure =
@@ -199,7 +199,7 @@ fn a_configuration_that_is_named_must_be_there() {
 }
 
 #[test]
-fn a_records_headers_are_read_and_never_told() {
+fn header_options_set_record_headers_and_errors_hide_their_values() {
     let path = std::env::temp_dir().join(format!("outhook-{}-header.json", std::process::id()));
     std::fs::write(&path, r#"{"table":"orders","operation":"insert","after":{"id":1},"acount":"x"}"#).unwrap();
     let config = "kafka.brokers = \"b:1\"\n[[sources]]\ntopics = \"t\"\nformat = \"outhook\"\nevent_source = {header = \"origin\"}";

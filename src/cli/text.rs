@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_steers_a_terminal() {
+    fn terminal_control_characters_are_replaced() {
         assert_eq!(printable("a\u{1b}[2J\n\u{9b}b\u{202e}c\u{7f}é"), "a [2J  b c é");
         assert_eq!(lines("a\r\n\tb\u{1b}"), "a \n\tb ");
         assert_eq!(printable("plain"), "plain");

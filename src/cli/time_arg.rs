@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_a_time_or_how_long_ago_it_was() {
+    fn time_argument_is_a_timestamp_or_an_age() {
         let now: Timestamp = "2026-11-24T15:00:00Z".parse().unwrap();
         for (text, expected) in [
             ("2026-11-01T10:00:00+01:00", "2026-11-01T09:00:00Z"),

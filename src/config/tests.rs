@@ -37,7 +37,7 @@ fn small(more: &str) -> String {
 }
 
 #[test]
-fn the_smallest_configuration_is_brokers_and_a_source() {
+fn minimal_configuration_is_brokers_and_a_source() {
     let config = parse(SMALL, &[]).unwrap();
     assert_eq!(config.kafka.brokers, "localhost:9092");
     assert_eq!(config.kafka.session_timeout(), Duration::from_secs(10));
@@ -53,7 +53,7 @@ fn a_byte_order_mark_is_skipped() {
 }
 
 #[test]
-fn a_source_has_all_that_decoding_needs() {
+fn source_section_holds_all_decode_settings() {
     let config = parse(
         &small(
             r#"
@@ -81,7 +81,7 @@ fn a_source_has_all_that_decoding_needs() {
 }
 
 #[test]
-fn the_environment_goes_before_the_file_and_may_hold_everything() {
+fn environment_overrides_the_file_and_can_replace_it() {
     let environment = [
         ("OUTHOOK__KAFKA__BROKERS", "a:1,b:2"),
         ("OUTHOOK__KAFKA__PROPERTIES__SASL_PASSWORD", "1e5"),
@@ -98,7 +98,7 @@ fn the_environment_goes_before_the_file_and_may_hold_everything() {
 }
 
 #[test]
-fn files_are_missed_only_when_they_are_needed() {
+fn missing_configuration_file_is_an_error_if_named_or_needed() {
     let nowhere = || std::path::PathBuf::from("/nowhere/outhook.toml");
     let variable = |name: &str, value: &str| (name.into(), value.into());
     let environment = [
@@ -113,7 +113,7 @@ fn files_are_missed_only_when_they_are_needed() {
 }
 
 #[test]
-fn unknown_keys_are_refused_with_the_nearest_that_is_known() {
+fn unknown_keys_are_rejected_with_the_nearest_known_key() {
     assert_eq!(
         problem("[kafka]\nbrokrs = \"a:1\"", &[]),
         "outhook.toml:2:1: kafka.brokrs is not a key that Outhook knows\nhelp: did you mean brokers?"
@@ -127,7 +127,7 @@ fn unknown_keys_are_refused_with_the_nearest_that_is_known() {
 }
 
 #[test]
-fn values_of_the_wrong_kind_name_their_key_and_place() {
+fn invalid_values_are_rejected_with_key_and_position() {
     assert_eq!(
         problem("[kafka]\nbrokers = 9092", &[]),
         "outhook.toml:2:11: kafka.brokers is 9092, but must be a text\nhelp: put it in quotes"
@@ -176,7 +176,7 @@ const OF_THE_WRONG_KIND: [(&str, &str, &str, &str, &str); 19] = [
 ];
 
 #[test]
-fn a_value_of_the_wrong_kind_is_told_with_key_value_place_and_fix() {
+fn wrong_type_errors_name_key_value_position_and_fix() {
     for (key, value, shown, kind, help) in OF_THE_WRONG_KIND {
         let (section, name) = key.split_once('.').unwrap();
         let error = problem(&format!("[{section}]\n{name} = {value}"), &[]);
@@ -199,7 +199,7 @@ fn a_value_of_the_wrong_kind_is_told_with_key_value_place_and_fix() {
 }
 
 #[test]
-fn a_variable_is_told_with_its_name() {
+fn errors_name_the_environment_variable() {
     for (variable, value, expected) in [
         ("DRAIN__DEADLINE", "30", "drain.deadline is \"30\", but must be a duration"),
         ("DELIVERY__ALLOW_HTTP", "yes", "delivery.allow_http is \"yes\", but must be a yes or no"),
@@ -220,7 +220,7 @@ fn a_variable_is_told_with_its_name() {
 }
 
 #[test]
-fn a_variable_is_what_is_wanted_of_it() {
+fn environment_values_are_parsed_as_the_type_of_their_key() {
     let environment = [
         ("OUTHOOK__KAFKA__GROUP", "123"),
         ("OUTHOOK__KAFKA__CLIENT_ID", "true"),
@@ -248,7 +248,7 @@ fn a_variable_is_what_is_wanted_of_it() {
 }
 
 #[test]
-fn what_is_no_toml_names_line_and_column() {
+fn invalid_toml_errors_name_line_and_column() {
     let error = problem("[kafka]\nbrokers = \n", &[]);
     assert!(error.starts_with("outhook.toml:2:11: invalid TOML: "), "{error}");
     assert_eq!(
@@ -258,7 +258,7 @@ fn what_is_no_toml_names_line_and_column() {
 }
 
 #[test]
-fn nothing_to_read_or_nowhere_to_read_from() {
+fn missing_brokers_sources_or_topics_are_rejected() {
     let error = problem("[[sources]]\ntopics = [\"a\"]\nformat = \"outhook\"", &[]);
     assert!(error.starts_with("kafka.brokers is not set\nhelp: set it to host:port"), "{error}");
     let config = Config::parse(Path::new("outhook.toml"), "[kafka]\nbrokers = \"a:1\"", Vec::new()).unwrap();
@@ -269,7 +269,7 @@ fn nothing_to_read_or_nowhere_to_read_from() {
 }
 
 #[test]
-fn one_prefix_names_all_topics_and_the_group_that_name_themselves_not() {
+fn prefix_applies_to_topics_and_group_without_an_explicit_name() {
     let config = parse(&small("[topics]\nprefix = \"second\"\n[stats]\ntopic = \"outhook.mine\""), &[]).unwrap();
     assert_eq!(config.kafka.group, "second");
     let own: Vec<String> = contradictions::own_topics(&config).into_iter().map(|(_, topic)| topic).collect();
@@ -362,7 +362,7 @@ fn contradictions_in_kafka_show_both_values() {
 }
 
 #[test]
-fn all_contradictions_come_at_once() {
+fn all_contradictions_are_reported_together() {
     let error =
         parse("[kafka]\nmax_uncommitted = 0\n[dead_letters]\npartitions = 0\n[drain]\ndeadline = \"1h\"\n[memory]\nmax_open_records = 0", &[])
             .unwrap_err()
@@ -371,7 +371,7 @@ fn all_contradictions_come_at_once() {
 }
 
 #[test]
-fn secrets_are_in_no_text() {
+fn secrets_appear_in_neither_debug_output_nor_errors() {
     let text = SMALL.replace(
         "[kafka]",
         "[kafka]\nproperties = { \"sasl.password\" = \"hunter2\", ssl.key.password = \"hunter2\", \"linger.ms\" = 5 }",
@@ -394,7 +394,7 @@ fn secrets_are_in_no_text() {
 
 /// Each key of a secret, with invalid values of every kind that contain a secret.
 #[test]
-fn no_secret_is_in_an_error_whatever_its_value_is() {
+fn errors_for_secret_keys_never_contain_the_value() {
     const DIGITS: &str = "31415926535897";
     let values = [
         DIGITS.to_owned(),
@@ -428,7 +428,7 @@ fn no_secret_is_in_an_error_whatever_its_value_is() {
 }
 
 #[test]
-fn a_key_of_secrets_may_be_a_text_alone() {
+fn secret_keys_accepts_a_single_string() {
     const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     for value in [KEY.to_owned(), format!("'{KEY}'"), format!("['{KEY}']")] {
         let config = parse(SMALL, &[("OUTHOOK__DEFINITIONS__SECRET_KEYS", &value)]).unwrap();
@@ -437,7 +437,7 @@ fn a_key_of_secrets_may_be_a_text_alone() {
 }
 
 #[test]
-fn secrets_may_stand_in_files() {
+fn secrets_can_be_read_from_files() {
     let folder = std::env::temp_dir().join(format!("outhook-{}-secrets", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("password").display().to_string();
@@ -465,7 +465,7 @@ fn secrets_may_stand_in_files() {
 }
 
 #[test]
-fn a_password_in_the_wrong_place_is_not_shown() {
+fn misplaced_password_is_not_shown_in_errors() {
     for (variable, value) in [
         ("OUTHOOK__KAFKA__PROPERTIES", "sasl.password=hunter2"),
         ("OUTHOOK__KAFKA__PROPERTIES", "{ 'sasl.password' = 'hunter2' "),
@@ -481,7 +481,7 @@ fn a_password_in_the_wrong_place_is_not_shown() {
 }
 
 #[test]
-fn the_consumer_has_what_outhook_needs_and_what_the_user_chose() {
+fn consumer_has_required_settings_and_user_properties() {
     let properties = [("OUTHOOK__KAFKA__PROPERTIES__AUTO_OFFSET_RESET", "latest")];
     let config = parse(SMALL, &properties).unwrap();
     let settings = config.kafka.consumer(&config.memory);

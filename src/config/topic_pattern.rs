@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_for_the_whole_name_with_or_without_anchors() {
+    fn pattern_matches_the_whole_name_with_or_without_anchors() {
         for text in [r"cdc\.(app|crm)\..*", r"^cdc\.(app|crm)\..*$"] {
             let pattern = pattern(text).unwrap();
             assert!(pattern.matches("cdc.app.users"));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_engines_read_differently_is_refused() {
+    fn syntax_that_regex_engines_read_differently_is_rejected() {
         for text in [
             r"cdc\d",
             "(?i)cdc",

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_close_together_are_read_at_once_and_large_gaps_are_not() {
+    fn nearby_letters_are_read_in_one_span_and_large_gaps_are_skipped() {
         let id = |(partition, offset)| DeadLetterId { partition, offset };
         let far = 50 + MAX_READ_GAP + 1;
         let ids = [(0, 3), (0, 9), (2, 50), (2, far), (2, far + 1), (4, 7)].map(id);

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_converted_to_utc_and_keeps_its_digits() {
+    fn rfc3339_text_is_converted_to_utc_and_keeps_its_precision() {
         for (text, at, digits) in [
             ("2024-02-29T13:14:15Z", "2024-02-29T13:14:15Z", 0),
             ("2024-02-29T13:14:15.10+02:00", "2024-02-29T11:14:15.1Z", 2),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_tell_their_precision() {
+    fn precision_is_inferred_from_numeric_timestamps() {
         let micros = ("2026-11-23T13:07:40.661329Z".to_owned(), 6);
         assert_eq!(shown(EventDate::from_nanoseconds(1795439260661329000)), Some(micros));
         let nanos = ("2026-11-23T13:07:40.661329001Z".to_owned(), 9);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_records_timestamp_in_another_unit_is_understood() {
+    fn unit_of_a_kafka_timestamp_is_detected() {
         for (timestamp, at, digits) in [
             (1_709_212_455_123, "2024-02-29T13:14:15.123Z", 3),
             (1_709_212_455, "2024-02-29T13:14:15Z", 0),

@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_two_fields_with_one_name_the_last_counts_however_many_there_are() {
+    fn last_of_duplicate_fields_wins_in_rows_of_any_size() {
         for count in [2, 4, MAX_LINEAR_SCAN_FIELDS, MAX_LINEAR_SCAN_FIELDS + 2, 300, 1000] {
             // The first and the last field have the same name.
             let name = |index: usize| format!("field{}", index % (count - 1));

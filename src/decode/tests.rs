@@ -86,13 +86,13 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
 
 proptest! {
     #[test]
-    fn no_bytes_panic(key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
+    fn arbitrary_bytes_never_panic(key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
         decode_both_ways(key.as_deref(), value.as_deref());
     }
 
     /// Captured records with a piece cut out and other bytes inserted.
     #[test]
-    fn no_broken_record_panics(
+    fn corrupted_records_never_panic(
         record in prop::sample::select(captured()),
         cut in any::<prop::sample::Index>(),
         length in 0..40usize,
@@ -106,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn any_value_passes_as_it_is(name in ".*", value in any_json(), pretty: bool) {
+    fn any_json_value_passes_unchanged(name in ".*", value in any_json(), pretty: bool) {
         let json = if pretty { format!("{value:#}") } else { value.to_string() };
         let name = serde_json::Value::from(name);
         let row = format!(r#"{{"x":[], {name} : {json} ,"y":0}}"#);
@@ -124,7 +124,7 @@ proptest! {
 }
 
 #[test]
-fn a_value_that_is_no_text_or_no_json_says_where() {
+fn invalid_utf8_or_json_errors_name_the_position() {
     let mut decoder = decoder(settings(Format::Outhook));
     let error = |decoder: &mut Decoder, value: &[u8]| {
         let input = Input { value: Some(value), ..input(None, "") };
@@ -148,7 +148,7 @@ fn a_value_that_is_no_text_or_no_json_says_where() {
 }
 
 #[test]
-fn a_schema_registrys_record_is_named_with_the_fix() {
+fn schema_registry_record_is_rejected_with_the_fix() {
     for format in [Format::Outhook, Format::Debezium] {
         // Avro, and JSON Schema, whose text after the schema's id is valid UTF-8.
         for value in [&b"\0\0\0\x01\x2a\x02\xff"[..], b"\0\0\0\x01\x2a{\"op\":\"c\"}"] {
@@ -182,7 +182,7 @@ fn a_byte_order_mark_before_the_json_is_skipped() {
 }
 
 #[test]
-fn what_is_deeply_nested_does_not_overflow() {
+fn deep_nesting_does_not_overflow_the_stack() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let record = format!(r#"{{"table":"t","operation":"insert","after":{{"a":{deep}}},"other":{deep}}}"#);
     let mut decoder = decoder(settings(Format::Outhook));
@@ -194,7 +194,7 @@ fn what_is_deeply_nested_does_not_overflow() {
 
 /// Duplicate keys, in each object that a decoder reads.
 #[test]
-fn of_a_key_twice_the_last_counts_everywhere() {
+fn last_of_duplicate_keys_wins_in_outhook_records() {
     let outhook = r#"{"table":"x","table":"t","operation":"insert","operation":"update","id":"1","id":"2","time":1,"time":2,
         "before":{"a":0},"before":{"a":1,"b":1,"a":2},"after":{"a":3,"b":1,"a":4}}"#;
     let change = change(&mut decoder(settings(Format::Outhook)), &input(None, outhook));
@@ -208,7 +208,7 @@ fn of_a_key_twice_the_last_counts_everywhere() {
 }
 
 #[test]
-fn of_a_key_twice_in_an_envelope_the_last_counts() {
+fn last_of_duplicate_keys_wins_in_debezium_records() {
     let record = r#"{"op":"d","op":"c","source":{"table":"x","connector":"postgresql","lsn":1,"lsn":7,"table":"t"},
         "after":{"a":1},"after":{"doc":{"n":1},"doc":{"n":2},"a":1}}"#;
     let key = r#"{"schema":1,"schema":2,"payload":{"id":1},"payload":{"id":2}}"#;
@@ -222,7 +222,7 @@ fn of_a_key_twice_in_an_envelope_the_last_counts() {
 }
 
 #[test]
-fn of_a_header_twice_the_last_counts() {
+fn last_of_duplicate_headers_wins() {
     let headers = vec![("origin", "Datasheet"), ("origin", "Tasks")];
     let rule = Some(EventSourceRule::Header("origin".to_owned()));
     let mut decoder = decoder(Settings { event_source: rule, ..settings(Format::Outhook) });
@@ -233,7 +233,7 @@ fn of_a_header_twice_the_last_counts() {
 
 /// JSON's grammar allows an unpaired surrogate in any string. In a key it passes unchanged, as in a value.
 #[test]
-fn half_a_surrogate_pair_in_a_name_passes_as_it_stands() {
+fn unpaired_surrogate_in_a_field_name_passes_unchanged() {
     let row = r#"{"a\ud83d":1,"b\u0041":"\udc00","\ud83d\ude80":2}"#;
     let outhook = format!(r#"{{"x\udfff":0,"table":"t","operation":"insert","after":{row}}}"#);
     let debezium = format!(r#"{{"x\udfff":0,"after":{row},"source":{{"table":"t","y\udfff":1}},"op":"c"}}"#);

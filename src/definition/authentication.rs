@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_sent_is_refused_by_name_and_never_shows_a_secret() {
+    fn invalid_credentials_are_rejected_by_field_and_secrets_never_shown() {
         let basic = |name: &str, password: &str| read(json!({"Basic": {"Username": name, "Password": password}}));
         let bearer = |token: &str| read(json!({"Bearer": {"Token": token}}));
         let url = "https://a.example/token";
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hidden_secret_is_the_one_that_is_there_if_it_is_of_the_same_kind() {
+    fn hidden_secret_keeps_the_stored_one_of_the_same_kind() {
         let url = "https://a.example/token";
         let there = oauth(url, "id", "s3cret");
         let mut again = oauth("https://a.example/other", "id", "…");
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_one_of_them() {
+    fn authentication_has_exactly_one_known_kind() {
         for none in
             [json!({}), json!({"Digest": {}}), json!({"Bearer": {}}), json!({"Bearer": {"Token": "a"}, "Basic": {}})]
         {

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_secret_that_was_made_is_the_secret() {
+    fn only_the_generated_secret_is_accepted() {
         let id = ClientId::from_random([3; 16]);
         let (client, secret) = Client::new(id, "acme".into(), "crm".to_owned(), false, stamp(), [0xab; 32]);
         assert_eq!(secret, "ab".repeat(32));

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_sent_is_refused_by_name_and_never_shows_a_value() {
+    fn invalid_delivery_settings_are_rejected_and_values_never_shown() {
         for good in [&[("X-Api-Key", "s3cret"), ("Authorization", "Bearer x")][..], &[("api_key", "s3cret")]] {
             assert_eq!(headers(good).check(false), Ok(()));
         }
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hidden_value_is_the_one_that_is_there() {
+    fn hidden_header_value_keeps_the_stored_one() {
         let before = headers(&[("x", "one"), ("y", "two")]);
         let mut after = headers(&[("x", HIDDEN_MARK), ("y", "three"), ("z", HIDDEN_MARK)]);
         after.restore_hidden(Some(&before));

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_request_target_may_not_hold_is_sent_encoded_and_shown_as_given() {
+    fn invalid_target_characters_are_sent_encoded_and_shown_as_given() {
         for (given, sent) in [
             ("/hook", "/hook"),
             ("/ä", "/%C3%A4"),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_is_told_with_its_mend() {
+    fn invalid_urls_are_rejected_with_the_fix() {
         for (url, told) in [
             ("https://a.example/%zz", "it has \"%zz\""),
             ("https://a.example/100%", "it has \"%\""),

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_type_is_read_in_letters_of_any_case() {
+    fn field_types_are_parsed_in_any_case() {
         for kind in FieldType::ALL {
             assert_eq!(kind.as_str().parse(), Ok(kind));
             assert_eq!(kind.as_str().to_lowercase().parse(), Ok(kind));

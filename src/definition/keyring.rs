@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn without_keys_texts_stand_as_they_are() {
+    fn without_keys_texts_are_stored_unencrypted() {
         let none = Keyring::default();
         assert_eq!(seal(&none, "r", "text"), "text");
         assert_eq!(none.open("r", "text".to_owned()).unwrap(), "text");

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_read_in_any_case_and_written_in_its_own() {
+    fn message_order_is_parsed_in_any_case_and_written_in_one_form() {
         for (text, order) in [
             ("\"rowkey\"", MessageOrder::RowKey),
             ("\"RowKey\"", MessageOrder::RowKey),

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drafted_hides_what_is_committed() {
+    fn drafted_definitions_shadow_committed_ones() {
         let mut committed = Definitions::default();
         let insert = event("event1", "hook01", Operation::Insert, "T", &[]);
         for record in [LogRecord::webhook(&webhook("hook01", "A")), LogRecord::event(&insert)] {

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_whole_text_names_a_variable_or_a_file() {
+    fn reference_to_a_variable_or_file_is_the_whole_text() {
         assert_eq!(SecretReference::of("${TOKEN}"), Some(SecretReference::Variable("TOKEN")));
         assert_eq!(
             SecretReference::of("${file:/run/secrets/token}"),

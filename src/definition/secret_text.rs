@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_but_the_secret_stays() {
+    fn only_the_secret_is_replaced() {
         let cases = [
             (r#"{"secret":"whsec_AAAA\/BBB+/CCC=","data":[1]}"#, r#"{"secret":"whsec_…","data":[1]}"#),
             (r#"{"a":"{\"b\":\"whsec_xyz\"}"}"#, r#"{"a":"{\"b\":\"whsec_…\"}"}"#),
@@ -62,7 +62,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_secret_is_left_and_what_is_around_it_stays(
+        fn any_secret_is_replaced_and_the_text_around_it_stays(
             before in "[^w]{0,20}", key in vec(any::<u8>(), 24..64), after in "[^a-zA-Z0-9+/=_\\\\-][^w]{0,20}",
         ) {
             let secret = format!("whsec_{}", STANDARD.encode(&key));

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pem_is_named_and_never_shown() {
+    fn invalid_pem_is_rejected_by_field_and_never_shown() {
         let ((certificate, key), (_, other_key)) = (made(), made());
         let (certificate, key) = (Some(&*certificate), Some(&*key));
         for good in [settings(certificate, None, None), settings(certificate, certificate, key)] {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_tells_settings_apart() {
+    fn tls_fingerprints_differ_between_settings() {
         let print = |ca, certificate, key| settings(ca, certificate, key).fingerprint();
         let all = [
             print(None, None, None),

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_pause_counts_as_little_more_than_a_step() {
+    async fn process_pause_counts_as_at_most_the_longest_step() {
         let clock = Clock::default();
         let step = clock.step();
         tokio::pin!(step);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn who_waits_is_idle_and_who_works_is_not() {
+    async fn waiting_process_is_idle_and_busy_process_is_not() {
         let clock = Clock::default();
         for _ in 0..10 {
             clock.step().await;

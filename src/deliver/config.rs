@@ -205,14 +205,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_section_is_the_default_and_holds_together() {
+    fn empty_section_is_the_default_and_valid() {
         let config: Config = toml::from_str("").unwrap();
         assert_eq!(config, Config::default());
         assert_eq!(config.check(), Ok(()));
     }
 
     #[test]
-    fn reads_durations_and_networks_as_people_write_them() {
+    fn durations_and_networks_are_parsed_from_text() {
         let config: Config =
             toml::from_str("retry = [\"0s\", \"1m 30s\"]\ntimeout = \"45s\"\nallow_addresses = [\"10.0.0.0/8\"]")
                 .unwrap();

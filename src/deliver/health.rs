@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remembers_a_failure_for_a_while_unless_it_works_again() {
+    fn failure_is_remembered_until_it_expires_or_the_endpoint_works() {
         let (health, start) = (EndpointHealth::default(), Instant::now());
         let hour = Duration::from_secs(3600);
         assert!(!health.has_failed_within(hour, start));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_the_first_failure_and_the_recovery() {
+    fn first_failure_and_recovery_are_reported() {
         let (health, start) = (EndpointHealth::default(), Instant::now());
         assert_eq!(health.record_success(start), None);
         assert!(health.record_failure(start));
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_comes_and_goes_is_told_once_a_minute() {
+    fn flapping_endpoint_is_reported_once_a_minute() {
         let (health, start) = (EndpointHealth::default(), Instant::now());
         let lines = (0..600u64).filter(|second| {
             let now = start + Duration::from_secs(*second);

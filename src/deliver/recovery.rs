@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_is_told_once_and_a_short_failure_is_none() {
+    fn outage_is_reported_once_and_short_failures_are_ignored() {
         let recovered = RecoveredEndpoints::default();
         recovered.record(Line(1), Duration::from_secs(60));
         recovered.record(Line(1), Duration::from_secs(30));

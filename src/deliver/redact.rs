@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_hidden_with_its_scheme_and_without() {
+    fn token_is_redacted_with_and_without_its_scheme() {
         let bearer = || json!({"Bearer": {"Token": "abc123"}});
         let basic = json!({"Basic": {"Username": "Aladdin", "Password": "open sesame"}});
         let answer = "Bearer abc123, or abc123";
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_hidden_without_its_user_and_decoded() {
+    fn password_is_redacted_without_its_user_and_in_every_encoding() {
         let basic = |password: &str| json!({"Basic": {"Username": "ann", "Password": password}});
         let none = ("x-key", "none");
         assert_eq!(shown_to(none, basic("öpen/sesame 9"), "no ann:öpen/sesame 9, öpen/sesame 9"), "no …, …");
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clients_secret_is_hidden_too() {
+    fn oauth_client_secret_is_redacted() {
         let mut hook = webhook("crm001", "CRM");
         let oauth = json!({"TokenUrl": "https://a.example/", "ClientId": "c", "ClientSecret": "s3 cret%"});
         hook.handling.authentication = serde_json::from_value(json!({"OAuth2": oauth})).unwrap();
@@ -229,14 +229,14 @@ mod tests {
     }
 
     #[test]
-    fn values_are_hidden_as_json_writes_them() {
+    fn json_escaped_values_are_redacted() {
         let answer = r#"{"a":"k/9\"x","b":"k\/9\"x"} k/9"x"#;
         let shown = shown_to(("x-key", r#"k/9"x"#), json!({"Bearer": {"Token": "abc123"}}), answer);
         assert_eq!(shown, r#"{"a":"…","b":"…"} …"#);
     }
 
     #[test]
-    fn what_json_need_not_escape_is_read_as_it_is_meant() {
+    fn optional_json_unicode_escapes_are_redacted() {
         let shown = shown_to(("x-key", "a/b=="), json!({"Bearer": {"Token": "abc123"}}), r"a\u002Fb\u003d\u003d");
         assert_eq!(shown, "…");
         for odd in [r"\u00", r"\u000a", r"\u0022", r"\u005c", r"\u00é", r"\u00+1", r"\u0020"] {
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_short_for_a_secret_stays_and_the_longer_of_two_is_hidden_whole() {
+    fn short_values_stay_and_the_longer_of_two_secrets_is_redacted_whole() {
         let bearer = |token: &str| json!({"Bearer": {"Token": token}});
         assert_eq!(shown_to(("x-version", "1"), bearer("abc"), "abc 1.11 Bearer abc"), "abc 1.11 …");
         assert_eq!(shown_to(("x-key", "abcd"), bearer("abcdefgh"), "abcdefgh abcd"), "… …");

@@ -2,13 +2,13 @@
 
 mod authorization;
 mod calls;
+mod ended_connections;
 mod entries;
-mod gone;
-mod heads;
 mod hostile;
 mod http2;
 mod in_order;
 mod lanes;
+mod malformed_heads;
 mod nginx;
 mod node;
 mod proxy;

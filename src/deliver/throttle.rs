@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partition_that_was_not_counted_has_no_slots_but_is_read() {
+    fn uncounted_partition_has_no_slots_but_is_read() {
         let throttle = Throttle::new(2);
         let share = throttle.acquire_partition(2, Duration::ZERO);
         assert!(!share.has_slots() && throttle.has_no_slots() && !throttle.reads_no_partition());

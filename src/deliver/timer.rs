@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_that_always_has_something_to_do_ends_at_its_deadline() {
+    async fn busy_work_ends_at_its_deadline() {
         let deadline = Instant::now() + Duration::from_millis(50);
         let mut polls = 0;
         // Behaves like a stream that always has bytes: it uses up the task's budget in each poll.

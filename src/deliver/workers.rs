@@ -82,14 +82,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_left_for_everything_else() {
+    fn worker_limit_leaves_open_files_for_other_uses() {
         assert_eq!((max_connections(1024), max_connections(65_536)), (Ok(512), Ok(65_024)));
         assert_eq!((max_connections(256), max_connections(800)), (Ok(128), Ok(400)));
         assert!(max_connections(255).unwrap_err().to_string().contains("255 files"), "{:?}", max_connections(255));
     }
 
     #[test]
-    fn no_more_come_than_may_but_the_first_of_a_lane() {
+    fn workers_are_limited_except_the_first_of_a_lane() {
         let workers = WorkerLimit::new(2);
         assert!(workers.try_join(0) && workers.try_join(1) && !workers.try_join(2));
         assert!(workers.try_join(0), "each lane gets a first worker");

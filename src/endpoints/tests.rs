@@ -28,7 +28,7 @@ fn report(at_ms: i64, lanes: Vec<LaneReport>, calls: usize, oldest_ms: i64) -> E
 }
 
 #[test]
-fn the_group_is_the_sum_of_its_instances() {
+fn group_status_is_the_sum_of_its_instances() {
     let mut group = GroupStatus::default();
     group.apply_report("a", report(1000, vec![lane(true, Some(400))], 7, 900));
     group.apply_report("b", report(1000, vec![lane(false, Some(300))], 5, 800));
@@ -43,7 +43,7 @@ fn the_group_is_the_sum_of_its_instances() {
 }
 
 #[test]
-fn an_outage_that_is_not_shown_any_more_is_reported() {
+fn start_of_an_outage_is_reported_even_if_no_failure_is_shown() {
     let long_ago = LaneReport { fails_since_ms: None, outage_since_ms: Some(100), ..lane(false, None) };
     let record = report(1000, vec![long_ago, lane(true, Some(400))], 7, 900).record("a");
     let mut group = GroupStatus::default();
@@ -53,7 +53,7 @@ fn an_outage_that_is_not_shown_any_more_is_reported() {
 }
 
 #[test]
-fn an_instance_that_is_silent_counts_no_more_and_an_older_report_changes_nothing() {
+fn silent_instances_and_older_reports_are_ignored() {
     let mut group = GroupStatus::default();
     group.apply_report("a", report(1000, vec![], 7, 900));
     group.apply_report("a", report(500, vec![], 3, 900));
@@ -64,7 +64,7 @@ fn an_instance_that_is_silent_counts_no_more_and_an_older_report_changes_nothing
 }
 
 #[test]
-fn an_endpoint_that_fails_anywhere_fails_and_one_without_calls_is_idle() {
+fn endpoint_fails_if_any_lane_fails_and_is_idle_without_calls() {
     let state = |lanes: Vec<LaneReport>, calls| {
         let mut group = GroupStatus::default();
         group.apply_report("a", report(1000, lanes, calls, 900));
@@ -78,7 +78,7 @@ fn an_endpoint_that_fails_anywhere_fails_and_one_without_calls_is_idle() {
 }
 
 #[test]
-fn reports_are_learnt_until_they_are_old() {
+fn old_reports_are_ignored_and_forgotten() {
     let endpoints = Endpoints::default();
     let record = report(1000, vec![], 7, 900).record("a");
     let key = &record.key[REPORT_PREFIX.len()..];
@@ -92,7 +92,7 @@ fn reports_are_learnt_until_they_are_old() {
 }
 
 #[test]
-fn an_order_waits_until_the_topic_has_it_and_counts_here_at_once() {
+fn order_applies_locally_immediately_and_is_kept_until_written() {
     let endpoints = Arc::new(Endpoints::default());
     let partition = endpoints.partition(OVERFLOW_PLACE, 0);
     endpoints.order(&[LINE, Line(1)], 1000).unwrap();
@@ -108,7 +108,7 @@ fn an_order_waits_until_the_topic_has_it_and_counts_here_at_once() {
 }
 
 #[test]
-fn no_more_orders_are_taken_than_there_is_room_for() {
+fn number_of_unwritten_orders_is_limited() {
     let endpoints = Endpoints::default();
     let lines: Vec<_> = (0..MAX_UNWRITTEN_ORDERS as u64).map(Line).collect();
     endpoints.order(&lines, 1000).unwrap();
@@ -118,7 +118,7 @@ fn no_more_orders_are_taken_than_there_is_room_for() {
 }
 
 #[test]
-fn reports_and_orders_are_read_as_they_were_written() {
+fn reports_and_orders_round_trip_through_their_records() {
     let written = report(1000, vec![lane(true, Some(400))], 7, 900);
     let record = written.record("a");
     assert_eq!(record.key, "endpoints/a");
@@ -134,7 +134,7 @@ fn reports_and_orders_are_read_as_they_were_written() {
 }
 
 #[test]
-fn clocks_may_differ_between_who_sees_an_outage_and_who_sends_calls_to_wait() {
+fn outage_orders_tolerate_clock_differences() {
     let order = RetryOrder::for_outage(LINE, 50_000..=60_000);
     assert_eq!(order, RetryOrder { line: LINE, from_ms: 49_000, at_ms: 61_000 });
     let endpoints = Endpoints::default();
@@ -148,7 +148,7 @@ fn clocks_may_differ_between_who_sees_an_outage_and_who_sends_calls_to_wait() {
 }
 
 #[test]
-fn an_order_is_news_once() {
+fn repeated_or_older_orders_are_not_learnt_again() {
     let orders = RetryOrders::default();
     let order = RetryOrder::for_all_calls(LINE, 1234);
     assert!(orders.merge(order) && !orders.merge(order));
@@ -160,7 +160,7 @@ fn an_order_is_news_once() {
 }
 
 #[test]
-fn the_order_of_a_recovery_is_about_the_outage_and_adds_to_one_just_before() {
+fn recovery_order_covers_its_outage_and_extends_a_recent_order() {
     let orders = RetryOrders::default();
     let recovery = |from_ms, at_ms| RetryOrder { line: LINE, from_ms, at_ms };
     let has = |written_ms| orders.early_send_window(LINE).has(written_ms);
@@ -176,7 +176,7 @@ fn the_order_of_a_recovery_is_about_the_outage_and_adds_to_one_just_before() {
 }
 
 #[test]
-fn an_order_of_a_clock_that_is_ahead_is_not_about_calls_to_come() {
+fn order_of_a_fast_clock_does_not_cover_future_calls() {
     let endpoints = Arc::new(Endpoints::default());
     let partition = endpoints.partition(OVERFLOW_PLACE, 0);
     let StatsTopicRecord { key, value } = RetryOrder::for_all_calls(LINE, 90_000).record();
@@ -185,7 +185,7 @@ fn an_order_of_a_clock_that_is_ahead_is_not_about_calls_to_come() {
 }
 
 #[test]
-fn an_order_that_was_just_given_is_not_given_again() {
+fn recently_given_order_is_not_repeated() {
     let endpoints = Endpoints::default();
     let given = |now_ms| {
         endpoints.order(&[LINE], now_ms).unwrap();

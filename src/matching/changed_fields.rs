@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_with_their_fields_in_another_order_do_not_cost_the_square_of_them() {
+    fn reordered_fields_are_not_compared_in_quadratic_time() {
         const FIELDS: usize = 50_000;
         let least = |is_reversed| (0..3).map(|_| took(FIELDS, is_reversed)).min().unwrap_or_default();
         let (same, other) = (least(false), least(true));

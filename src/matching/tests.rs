@@ -74,7 +74,7 @@ fn fired_updates(change: &RowChange<'_>) -> Vec<usize> {
 }
 
 #[test]
-fn an_update_fires_what_its_changed_fields_fire() {
+fn update_fires_the_events_of_its_changed_fields() {
     use Operation::Update;
     for (before, after, expected) in [
         (&[("a", "1"), ("b", "2")][..], &[("a", "1"), ("b", "2")][..], &[][..]),
@@ -92,7 +92,7 @@ fn an_update_fires_what_its_changed_fields_fire() {
 }
 
 #[test]
-fn without_the_old_row_the_setting_decides() {
+fn unknown_change_setting_decides_without_the_old_row() {
     let mut update = change(Operation::Update, None, Some(&[("a", "1"), ("c", "unavailable")]));
     assert_eq!(fired_updates(&update), [0, 1, 2]);
     update.unknown_change = UnknownChangePolicy::Skip;
@@ -108,7 +108,7 @@ fn json_columns_compare_by_their_content() {
 }
 
 #[test]
-fn operations_and_sources_are_kept_apart() {
+fn events_fire_only_for_their_operation_and_sources() {
     let mut insert = event(0, Operation::Insert, &[]);
     insert.event_sources = vec!["datapages".to_owned(), "Datasheets".to_owned()];
     let delete = event(1, Operation::Delete, &[]);
@@ -282,7 +282,7 @@ fn normal_form(json: &str) -> String {
 
 proptest! {
     #[test]
-    fn changed_fields_are_those_of_the_oracle(change in any_change()) {
+    fn changed_fields_agree_with_the_oracle(change in any_change()) {
         let mut found: Vec<&str> = changed_fields::fields(&change).collect();
         found.sort_unstable();
         if change.before.is_some() {

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_not_be_is_refused_with_its_mend() {
+    fn invalid_settings_are_rejected_with_the_fix() {
         assert_eq!(Config::default().check(), Ok(()));
         for (config, part) in [
             (Config { partitions: 0, ..Config::default() }, "message_log.partitions is 0"),

@@ -53,7 +53,7 @@ fn read(value: &[u8]) -> Option<LogEntry> {
 
 /// The text is stored in topics, so it must not change.
 #[test]
-fn an_entry_is_compact_json_and_read_back() {
+fn entry_is_compact_json_and_round_trips() {
     assert_eq!(String::from_utf8(entry(7).value()).unwrap(), WHOLE);
     assert_eq!(read(WHOLE.as_bytes()), Some(entry(7)));
     let bare = LogEntry {
@@ -73,7 +73,7 @@ fn an_entry_is_compact_json_and_read_back() {
 }
 
 #[test]
-fn a_filter_takes_what_all_of_it_is_true_of() {
+fn filter_matches_only_if_all_its_conditions_hold() {
     let all = EntryFilter {
         event: "def456".parse().ok(),
         message: Some(MessageId(Uuid::from_u128(7))),
@@ -97,7 +97,7 @@ fn a_filter_takes_what_all_of_it_is_true_of() {
 }
 
 #[test]
-fn of_a_call_the_newest_entry_is_kept_also_if_it_was_written_first() {
+fn newest_entry_of_a_call_is_kept_even_if_written_first() {
     let at = |second: i64, call: u128, attempts| LogEntry {
         at: jiff::Timestamp::from_second(second).unwrap(),
         call: Some(CallId(Uuid::from_u128(call))),
@@ -109,7 +109,7 @@ fn of_a_call_the_newest_entry_is_kept_also_if_it_was_written_first() {
 }
 
 #[test]
-fn a_level_says_which_attempts_have_an_entry() {
+fn level_selects_the_attempts_that_have_an_entry() {
     let attempts = [
         (CallStatus::Delivered, 1),
         (CallStatus::Delivered, 2),
@@ -131,7 +131,7 @@ fn a_level_says_which_attempts_have_an_entry() {
 }
 
 #[tokio::test]
-async fn what_is_written_is_found_in_the_one_partition_of_its_message() {
+async fn all_entries_of_a_message_share_one_partition() {
     let (cluster, config) = (MockCluster::new(1).unwrap(), Config::default());
     cluster.create_topic(&config.topic, 5, 1).unwrap();
     let client = HashMap::from([("bootstrap.servers".to_owned(), cluster.bootstrap_servers())]);
@@ -159,7 +159,7 @@ async fn what_is_written_is_found_in_the_one_partition_of_its_message() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_is_away_holds_nobody_up_and_what_is_queued_is_bounded() {
+async fn log_writer_neither_blocks_nor_grows_when_kafka_is_unreachable() {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", "127.0.0.1:9").set("log_level", "0");
     let writer = LogWriter::new(&Config::default(), &client).unwrap();
@@ -175,7 +175,7 @@ async fn a_cluster_that_is_away_holds_nobody_up_and_what_is_queued_is_bounded() 
 
 proptest! {
     #[test]
-    fn no_bytes_make_the_reader_panic(value: Vec<u8>, cut in 0..WHOLE.len(), instead: u8) {
+    fn arbitrary_bytes_never_make_the_reader_panic(value: Vec<u8>, cut in 0..WHOLE.len(), instead: u8) {
         let _ = read(&value);
         let mut nearly = WHOLE.as_bytes().to_vec();
         nearly[cut] = instead;

@@ -112,7 +112,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_goes_out_once_and_each_row_in_its_order(
+        fn each_letter_is_redriven_once_and_each_row_in_order(
             letters in vec((option::of(0..4_u8), 0..40_i64), 0..60),
             most in 1..9_usize,
         ) {

@@ -64,14 +64,14 @@ mod tests {
 
     /// RFC 9562, appendix B.2.
     #[test]
-    fn the_rfc_example_gives_its_uuid() {
+    fn uuid_matches_the_rfc_example() {
         let dns = Uuid::from_u128(0x6ba7_b810_9dad_11d1_80b4_00c0_4fd4_30c8);
         let call = IdGenerator::default().call(MessageId(dns), "www.example.com");
         assert_eq!(call.to_string(), "5c146b14-3c52-8afd-938a-375d0df1fbf6");
     }
 
     #[test]
-    fn ids_of_each_kind_of_identity_stay_as_they_are() {
+    fn ids_of_each_kind_of_identity_are_stable() {
         let id = |identity: Identity<'_>| message_id("acme", "T", &identity, "def456".parse().unwrap()).to_string();
         let at =
             |timestamp_ms| id(Identity::RecordPosition { topic: "changes", partition: 3, offset: 42, timestamp_ms });

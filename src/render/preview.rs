@@ -50,7 +50,7 @@ mod tests {
     use crate::vocabulary::Operation;
 
     #[test]
-    fn no_more_messages_are_shown_than_have_so_many_bytes_but_the_first() {
+    fn preview_is_limited_in_bytes_except_the_first_message() {
         let urls = (0..100).map(|number| format!("https://{number}.example/")).collect();
         let webhook = Webhook { urls, ..samples::webhook("whk001", "CRM") };
         let payload = Payload::Template("{'text':'[@field:Text]'}".to_owned());

@@ -77,7 +77,7 @@ fn rule_with_passwords(payload: Payload) -> Rule {
 }
 
 #[test]
-fn a_password_is_in_no_default_payload_and_in_a_template_that_names_it() {
+fn password_is_sent_only_by_templates_that_name_it() {
     let change = update(row(&[("Password", "\"p\""), ("Id", "7"), ("Pin", "1"), ("Name", "\"Ada\"")]));
     let data = |payload: Payload| {
         let body = body(&rule_with_passwords(payload), &change);
@@ -91,7 +91,7 @@ fn a_password_is_in_no_default_payload_and_in_a_template_that_names_it() {
 }
 
 #[test]
-fn a_field_that_a_row_has_twice_is_sent_once_with_the_value_that_a_template_takes() {
+fn duplicate_field_is_sent_once_with_its_last_value() {
     let change = update(row(&[("Id", "7"), ("Name", "\"old\""), ("Name", "\"new\"")]));
     let default = body(&rule(Payload::Default), &change);
     assert!(default.ends_with(r#""data":[{"Id":7,"Name":"new"}]}"#), "{default}");
@@ -101,7 +101,7 @@ fn a_field_that_a_row_has_twice_is_sent_once_with_the_value_that_a_template_take
 }
 
 #[test]
-fn the_first_example_of_the_page() {
+fn first_example_of_the_seed_page_is_rendered_exactly() {
     let rule = rule(Payload::Fields(vec!["First_Name".to_owned(), "Last_Name".to_owned()]));
     let change = update(row(&[("Id", "7"), ("Last_Name", "\"Lovelace\""), ("First_Name", "\"Ada\"")]));
     let id = messages(&rule, &change)[0].id;
@@ -145,7 +145,7 @@ const ADMINS: &str = "
 }";
 
 #[test]
-fn the_second_example_of_the_page() {
+fn second_example_of_the_seed_page_is_rendered_exactly() {
     let change = update(row(&[
         ("MessageTo", "\"Ada\""),
         ("MessageTitle", "null"),
@@ -164,7 +164,7 @@ fn the_second_example_of_the_page() {
 }
 
 #[test]
-fn the_default_payload_sends_every_field_as_it_came() {
+fn default_payload_sends_every_field_unchanged() {
     let mut change = update(row(&[
         ("id", "9223372036854775807"),
         ("it's \"q\" \\ \n", "1.00"),
@@ -185,7 +185,7 @@ fn the_default_payload_sends_every_field_as_it_came() {
 }
 
 #[test]
-fn chosen_fields_that_are_missing_are_null_and_those_not_sent_are_left_out() {
+fn missing_chosen_fields_are_null_and_unsent_ones_are_omitted() {
     let chosen = ["none", "toast", "a.b [c]", "id"].map(str::to_owned).to_vec();
     let rule = rule(Payload::Fields(chosen));
     let mut change = update(row(&[("toast", "unavailable"), ("id", "1"), ("a.b [c]", "2")]));
@@ -198,7 +198,7 @@ fn chosen_fields_that_are_missing_are_null_and_those_not_sent_are_left_out() {
 }
 
 #[test]
-fn a_template_lists_what_the_source_did_not_send() {
+fn template_lists_the_fields_that_the_source_did_not_send() {
     let rule = template("{'missing':'[@out-hook:missing]','text':'no [@out-hook:missing]'}");
     let mut change = update(row(&[("toast \"1\"", "unavailable"), ("id", "1"), ("toast 2", "unavailable")]));
     assert_eq!(
@@ -210,7 +210,7 @@ fn a_template_lists_what_the_source_did_not_send() {
 }
 
 #[test]
-fn what_a_row_holds_is_data() {
+fn row_values_are_never_parsed_as_template_text() {
     let change = update(row(&[
         ("a", r#""'\"\\ \u0000 [@field:b] [@out-hook:secret]""#),
         ("b", r#"{"x": "\"y\""}"#),
@@ -228,7 +228,7 @@ fn what_a_row_holds_is_data() {
 }
 
 #[test]
-fn of_keys_that_turn_out_equal_the_last_counts() {
+fn last_of_keys_that_render_equal_wins() {
     let rule = template("{'a':1,'[@field:k]':{'[@field:k]':2},'c':3,'[@field:l]':4}");
     let keys = |k: &str, l: &str| body(&rule, &update(row(&[("k", k), ("l", l)])));
     assert_eq!(keys(r#""x""#, r#""y""#), r#"{"a":1,"x":{"x":2},"c":3,"y":4}"#);
@@ -237,7 +237,7 @@ fn of_keys_that_turn_out_equal_the_last_counts() {
 }
 
 #[test]
-fn ids_depend_on_the_change_alone() {
+fn ids_depend_only_on_the_identity_of_the_change() {
     let rule = rule(Payload::Default);
     let change = update(row(&[("id", "1")]));
     let first = messages(&rule, &change);
@@ -258,7 +258,7 @@ fn ids_depend_on_the_change_alone() {
 }
 
 #[test]
-fn a_call_id_gives_each_call_its_own_body() {
+fn call_id_parameter_gives_each_call_a_separate_body() {
     let messages = messages(&template("['[@out-hook:callId]','[@out-hook:sequence]']"), &update(row(&[])));
     for message in &messages {
         let expected = format!(r#"["{}","00000000019cc888-00000000019ccb30-1"]"#, message.call_id);
@@ -268,7 +268,7 @@ fn a_call_id_gives_each_call_its_own_body() {
 }
 
 #[test]
-fn an_attachment_is_a_url_where_there_is_a_pattern() {
+fn attachment_renders_as_a_url_if_a_pattern_is_configured() {
     let rule = template("['[@field:Photo/]','see [@field:Photo/]','[@field:None/]']");
     let change = update(row(&[("Photo", r#""/a b/ü\"1.png""#), ("None", "null")]));
     assert_eq!(body(&rule, &change), r#"[null,"see ",null]"#);
@@ -282,7 +282,7 @@ fn an_attachment_is_a_url_where_there_is_a_pattern() {
 }
 
 #[test]
-fn a_message_over_the_limit_is_left_off() {
+fn message_over_the_size_limit_is_not_rendered() {
     let mut renderer = Renderer::default();
     let change = update(row(&[("big", &format!("\"{}\"", "x".repeat(1024 * 1024)))]));
     let keys: String = (0..1_000).map(|n| format!("'[@field:big]{n}':1,")).collect();
@@ -301,13 +301,13 @@ fn a_message_over_the_limit_is_left_off() {
 }
 
 #[test]
-fn the_secret_is_not_in_debug() {
+fn secret_is_not_in_debug_output() {
     let shown = format!("{:?}", rule(Payload::Default));
     assert!(!shown.contains("AAAA"), "{shown}");
 }
 
 #[test]
-fn event_dates_are_written_with_the_digits_that_came() {
+fn event_dates_keep_their_precision() {
     let shown = |at: &str, digits| EventDate { at: at.parse().unwrap(), fraction_digits: digits }.to_string();
     assert_eq!(shown("2024-02-29T13:14:15.123456789Z", 0), "2024-02-29T13:14:15Z");
     assert_eq!(shown("2024-02-29T13:14:15.123456789Z", 3), "2024-02-29T13:14:15.123Z");

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_the_same_is_made_once() {
+    fn fixed_authorization_headers_are_built_once() {
         let basic = of(json!({"Basic": {"Username": "Aladdin", "Password": "open sesame"}}));
         // RFC 7617, section 2.
         assert!(matches!(&basic, Authorization::Fixed(value) if value == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_for_a_token_is_a_form_with_the_clients_credentials() {
+    fn token_request_is_a_form_with_the_client_credentials() {
         let url = "https://login.example/token";
         let credentials = json!({"TokenUrl": url, "ClientId": "a:b", "ClientSecret": "c d%", "Scope": "x y"});
         let Authorization::Fetched(source) = of(json!({"OAuth2": credentials})) else { panic!("a header") };

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_counted_is_taken_once_and_forgotten_when_nobody_counts() {
+    fn counts_are_taken_once_and_removed_when_unused() {
         let counts = CountsByEvent::default();
         let event: EventId = "event1".parse().unwrap();
         let held = counts.of(event);

@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_form_round_trips() {
         let until = CallDue { due_ms: 1_767_323_099_000, definitions_offset: 77 };
         let uncounted = WriteCount { requested_ms: None, writes: None };
         let sequences = [
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_to_its_url_as_long_as_there_is_one() {
+    fn stored_call_goes_to_its_url_or_the_one_that_replaced_it() {
         let to = |urls: &[&str]| {
             let mut webhook = webhook("abc123", "A");
             webhook.urls = urls.iter().map(|url| (*url).to_owned()).collect();

@@ -25,7 +25,7 @@ use crate::render::Message;
 use crate::rules::{EventState, Target};
 
 mod in_order;
-mod many;
+mod many_calls;
 mod redrive;
 
 #[derive(Default)]
@@ -185,7 +185,7 @@ fn headers(record: &OwnedMessage) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn what_was_delivered_or_cancelled_settles_at_once() {
+async fn delivered_and_cancelled_calls_settle_immediately() {
     let bench = Bench::new();
     bench.settle.finish(bench.call(), Outcome::Delivered);
     bench.settle.finish(bench.call(), Outcome::Cancelled);
@@ -194,7 +194,7 @@ async fn what_was_delivered_or_cancelled_settles_at_once() {
 }
 
 #[tokio::test]
-async fn an_exhausted_call_becomes_a_dead_letter_that_holds_all_a_redrive_needs() {
+async fn exhausted_call_becomes_a_dead_letter_with_all_that_a_redrive_needs() {
     let bench = Bench::new();
     bench.settle.finish(bench.call(), exhausted());
     bench.settle.wait_until_drained().await;
@@ -231,7 +231,7 @@ async fn an_exhausted_call_becomes_a_dead_letter_that_holds_all_a_redrive_needs(
 }
 
 #[tokio::test]
-async fn a_call_that_waits_is_in_the_retry_topic_of_its_wait_and_settles_when_it_is_there() {
+async fn waiting_call_settles_after_it_is_written_to_its_retry_topic() {
     let bench = Bench::new();
     let cause = FailureCause { class: "timeout", status: None, text: "no answer".to_owned() };
     let before = Timestamp::now().as_millisecond();
@@ -283,7 +283,7 @@ async fn an_undecodable_record_is_kept_byte_for_byte_and_charged_to_the_budget()
 }
 
 #[tokio::test]
-async fn what_can_not_be_read_is_told_with_its_place_and_the_cause() {
+async fn unreadable_offsets_become_a_dead_letter_with_place_and_cause() {
     let bench = Bench::new();
     let place = RecordPosition { topic: "changes".into(), partition: 1, offset: 42 };
     let receipt = bench.receipt();
@@ -304,7 +304,7 @@ async fn what_can_not_be_read_is_told_with_its_place_and_the_cause() {
 }
 
 #[tokio::test]
-async fn a_write_that_fails_is_tried_again() {
+async fn failed_write_is_retried() {
     let bench = Bench::new();
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 2];
     bench.cluster.request_errors(RDKafkaApiKey::Produce, &refused);
@@ -315,7 +315,7 @@ async fn a_write_that_fails_is_tried_again() {
 }
 
 #[tokio::test]
-async fn what_is_refused_with_others_and_taken_alone_is_written_whole() {
+async fn record_refused_in_a_batch_is_written_whole_alone() {
     let bench = Bench::new();
     bench.refuse_for_size(1);
     bench.settle.finish(bench.call(), exhausted());
@@ -329,7 +329,7 @@ async fn what_is_refused_with_others_and_taken_alone_is_written_whole() {
 }
 
 #[tokio::test]
-async fn a_call_too_large_for_its_retry_topic_becomes_a_dead_letter_that_can_be_redriven() {
+async fn call_too_large_for_its_retry_topic_becomes_a_redrivable_dead_letter() {
     let bench = Bench::new();
     bench.refuse_for_size(2);
     let cause = FailureCause { class: "timeout", status: None, text: "no answer".to_owned() };
@@ -350,7 +350,7 @@ async fn a_call_too_large_for_its_retry_topic_becomes_a_dead_letter_that_can_be_
 }
 
 #[tokio::test]
-async fn a_dead_letter_too_large_for_its_topic_leaves_its_value_out() {
+async fn dead_letter_too_large_for_its_topic_omits_its_value() {
     let bench = Bench::new();
     bench.refuse_for_size(2);
     bench.settle.finish(bench.call(), exhausted());
@@ -361,7 +361,7 @@ async fn a_dead_letter_too_large_for_its_topic_leaves_its_value_out() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_is_still_too_large_leaves_its_key_out_too() {
+async fn dead_letter_that_is_still_too_large_also_omits_its_key() {
     let bench = Bench::new();
     bench.refuse_for_size(3);
     bench.settle.finish(bench.call(), exhausted());
@@ -373,7 +373,7 @@ async fn a_dead_letter_that_is_still_too_large_leaves_its_key_out_too() {
 }
 
 #[tokio::test]
-async fn what_is_written_is_read_back_whole() {
+async fn written_dead_letter_is_read_back_whole() {
     let bench = Bench::new();
     bench.settle.finish(bench.call(), exhausted());
     bench.settle.wait_until_drained().await;
@@ -408,7 +408,7 @@ async fn what_is_written_is_read_back_whole() {
 }
 
 #[tokio::test]
-async fn after_a_fatal_error_another_producer_goes_on() {
+async fn writes_continue_with_a_new_producer_after_a_fatal_error() {
     let bench = Bench::new();
     let fatal = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER];
     bench.cluster.request_errors(RDKafkaApiKey::Produce, &fatal);
@@ -419,7 +419,7 @@ async fn after_a_fatal_error_another_producer_goes_on() {
 }
 
 #[tokio::test]
-async fn what_is_not_acknowledged_at_the_stop_stays_unsettled() {
+async fn unacknowledged_writes_stay_unsettled_at_a_stop() {
     let bench = Bench::new();
     bench.cluster.broker_down(1).unwrap();
     bench.settle.finish(bench.call(), exhausted());

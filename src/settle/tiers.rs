@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_spent_in_the_longest_tier_that_is_not_longer() {
+    fn wait_uses_the_longest_tier_that_is_not_longer() {
         for (wait, topic) in [(0, "1s"), (1, "1s"), (4, "1s"), (6, "5s"), (299, "30s"), (100_000, "2h")] {
             assert_eq!(&*tiers().of(Duration::from_secs(wait)).topic, format!("outhook.retry.{topic}"), "{wait}");
         }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nearly_due_is_waited_for_and_the_rest_of_a_long_wait_is_spent_elsewhere() {
+    fn nearly_due_calls_stay_in_their_tier_and_long_waits_move_on() {
         let tier = tiers().by_topic("outhook.retry.30s").unwrap().clone();
         let until = |due: i64, now: i64| tier.leaves_at_ms(1_000_000, 1_000_000 + due, 1_000_000 + now) - 1_000_000;
         assert_eq!(until(30_000, 0), 30_000);
@@ -138,7 +138,7 @@ mod tests {
     proptest! {
         /// A call leaves the last topic when it is due and not much later, however many topics it passes.
         #[test]
-        fn every_wait_ends_in_time(wait_ms in 0i64..500_000_000) {
+        fn every_call_leaves_the_tiers_when_it_is_due(wait_ms in 0i64..500_000_000) {
             let tiers = tiers();
             let (mut now, due) = (0, wait_ms);
             let mut topics = 0;
@@ -152,7 +152,7 @@ mod tests {
         }
 
         #[test]
-        fn no_times_make_it_panic(appended: i64, due: i64, now: i64) {
+        fn arbitrary_times_never_panic(appended: i64, due: i64, now: i64) {
             for tier in tiers().iter() {
                 let _ = tier.leaves_at_ms(appended, due, now);
             }

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_fetched_and_read_for_a_while_is_passed() {
+    fn position_is_passed_only_after_it_was_fetched_and_read_for_a_while() {
         assert_eq!(passed([state(7, 0, true), state(7, 5, true), state(8, 10, true)]), [None, Some(7), None]);
         // Records wait in the client's queue, which a rebalance empties: they are fetched again.
         assert_eq!(passed([state(100, 0, false), state(100, 5, false), state(100, 10, true)]), [None, None, None]);

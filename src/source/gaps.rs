@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_in_which_the_log_begins_was_made_by_retention() {
+    fn gap_that_contains_the_log_start_was_made_by_retention() {
         let mut gaps = Gaps::default();
         gaps.add(3..4, 7);
         gaps.add(5..12, 7);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn very_many_gaps_take_no_more_room() {
+    fn number_of_remembered_gaps_is_bounded() {
         let mut gaps = Gaps::default();
         (0..3 * MAX_GAPS as i64).for_each(|at| gaps.add(at * 2..at * 2 + 1, 1));
         assert_eq!(gaps.gaps.len(), MAX_GAPS);

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_moves_by_itself_in_its_order() {
+    fn lines_move_independently_and_in_order() {
         let mut lines = lines(&[(1, 10, 0), (2, 11, 0), (1, 12, 0), (2, 13, 0), (1, 14, 0)]);
         let max_records = |line: Line| moves(if line == Line(1) { 2 } else { 0 }, false);
         assert_eq!(offsets(&lines.plan(NOW, 0, false, max_records)), [10, 12]);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_but_what_is_due_may_go_the_rest_waits() {
+    fn only_due_records_move_if_others_may_not() {
         let mut lines = lines(&[(1, 10, 500), (1, 11, 0), (1, 12, 100)]);
         let plan = |lines: &mut Lines, only_due| offsets(&lines.plan(NOW, 100, false, |_| moves(9, only_due)));
         assert_eq!(plan(&mut lines, true), [11, 12]);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_in_a_time_may_go_before_it_is_due() {
+    fn records_written_in_a_time_range_may_move_before_they_are_due() {
         for is_timed in [false, true] {
             let mut lines = Lines::new(is_timed);
             for offset in 0..4 {
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_with_the_most_records_are_told() {
+    fn lines_with_the_most_records_are_reported() {
         let lines = lines(&[(1, 10, 0), (2, 11, 0), (1, 12, 0), (3, 13, 0), (3, 14, 0)]);
         let mut told = lines.largest_lines(2);
         told.sort_by_key(|waits| waits.line);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_review_reads_all_of_it_once() {
+    fn review_reads_every_waiting_record_once() {
         let still = |_| moves(0, false);
         let waiting: Vec<_> = (0..10_000).map(|offset| (offset as u64 % 3, offset, i64::MAX)).collect();
         let mut lines = lines(&waiting);
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn where_it_is_crowded_those_leave_that_can() {
+    fn crowded_partition_moves_out_the_lines_that_can_leave() {
         let mut lines = lines(&[(1, 10, 0), (2, 11, 0), (1, 12, 0)]);
         let failing = |line| ReleaseLimits { can_wait_elsewhere: line == Line(1), ..moves(0, true) };
         assert!(lines.plan(NOW, 0, false, failing).is_empty());
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_moves_does_so_during_a_review() {
+    fn line_keeps_moving_during_a_review() {
         let waiting: Vec<_> = (0..10_000).map(|offset| (1, offset, 0)).chain([(2, 10_000, 0)]).collect();
         let mut lines = lines(&waiting);
         lines.start_review();
@@ -315,7 +315,7 @@ mod tests {
         /// After any additions and removals the count is the number of waiting records, and a plan has only waiting
         /// records, at most as many per line as there are max_records.
         #[test]
-        fn a_plan_has_only_what_waits(steps in prop::collection::vec((0u64..4, 0i64..40, any::<bool>()), 0..200)) {
+        fn plan_has_only_waiting_records(steps in prop::collection::vec((0u64..4, 0i64..40, any::<bool>()), 0..200)) {
             let (mut lines, mut model) = (Lines::default(), BTreeMap::new());
             for (line, offset, comes) in steps {
                 if comes && !model.contains_key(&offset) {

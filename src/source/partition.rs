@@ -306,7 +306,7 @@ mod tests {
     const RUNS: i64 = 3000;
 
     #[test]
-    fn what_has_no_room_in_a_map_keeps_no_partition_waiting() {
+    fn full_map_does_not_block_the_partition() {
         let limits = ReadAheadLimits { max_open_records: 100_000, max_uncommitted: 10 };
         let book =
             PartitionState::new("changes".into(), 0, "cluster".into(), Ledger::default(), limits, Arc::default());

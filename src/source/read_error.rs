@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_client_names_an_offset_in_all_its_words() {
+    fn offset_is_parsed_from_every_client_error_text() {
         let offset = |text: &str| ReadError { code: ErrorCode::Unknown, text: text.to_owned() }.offset();
         let words = [
             ("Decompression (codec 0x4) of message at 42 of 3012 bytes failed: Local: Invalid compressed data", 42),

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_log_is_known_by_another_record_or_an_earlier_end() {
+    fn another_log_has_a_different_record_or_an_earlier_end() {
         let was = RecordFingerprint { offset: 7, timestamp: 1000 };
         let is = |offset, timestamp| is_other_log(was, RecordFingerprint { offset, timestamp });
         assert!(!is(7, 1000));

@@ -175,7 +175,7 @@ fn names(range: std::ops::Range<i32>) -> impl Iterator<Item = (i32, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_settled_is_committed_and_does_not_come_again() {
+async fn settled_records_are_committed_and_not_read_again() {
     let broker = broker();
     produce(&broker, names(0..40)).await;
     let first = Seen::keeping([]);
@@ -193,7 +193,7 @@ async fn what_has_settled_is_committed_and_does_not_come_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_record_holds_the_commit_back_and_comes_again() {
+async fn open_record_blocks_the_commit_and_is_read_again() {
     let broker = broker();
     produce(&broker, (0..5).map(|n| (0, format!("r{n}")))).await;
     let first = Seen::keeping(["r2"]);
@@ -229,7 +229,7 @@ async fn commit_of_another_log(broker: &Broker, offset: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_not_the_one_of_the_commit_is_read_from_its_start() {
+async fn log_other_than_the_committed_one_is_read_from_its_start() {
     for committed_before in [3, 5, 9] {
         let broker = broker();
         produce(&broker, (0..5).map(|n| (0, format!("r{n}")))).await;
@@ -243,7 +243,7 @@ async fn a_log_that_is_not_the_one_of_the_commit_is_read_from_its_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_takes_no_maps_gets_offsets_all_the_same() {
+async fn offsets_are_committed_without_maps_if_a_broker_refuses_maps() {
     let broker = broker();
     produce(&broker, (0..5).map(|n| (0, format!("r{n}")))).await;
     broker.request_errors(RDKafkaApiKey::OffsetCommit, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE]);
@@ -261,7 +261,7 @@ async fn a_broker_that_takes_no_maps_gets_offsets_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_waits_while_the_group_takes_no_commits() {
+async fn partition_pauses_while_commits_fail() {
     let broker = broker();
     produce(&broker, (0..100).map(|n| (0, format!("r{n}")))).await;
     let refusals = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 10_000];
@@ -279,7 +279,7 @@ async fn a_partition_waits_while_the_group_takes_no_commits() {
 
 /// Ten records at a time. The commit interval is an hour, so only hurried commits happen earlier.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_commit_comes_early_when_much_waits_for_it() {
+async fn commit_is_early_when_many_records_wait_for_it() {
     let broker = broker();
     produce(&broker, (0..100).map(|n| (0, format!("r{n}")))).await;
     let seen = Seen::keeping([]);
@@ -291,7 +291,7 @@ async fn the_next_commit_comes_early_when_much_waits_for_it() {
 
 /// A commit that the broker refuses for one topic may have been accepted for the others.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_whose_commits_are_refused_keeps_no_other_waiting() {
+async fn topic_with_refused_commits_does_not_block_others() {
     use RDKafkaRespErr::{
         RD_KAFKA_RESP_ERR_NO_ERROR as TAKEN, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as REFUSED,
     };
@@ -316,7 +316,7 @@ async fn a_topic_whose_commits_are_refused_keeps_no_other_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn partitions_that_move_to_a_second_member_lose_nothing_and_double_nothing() {
+async fn partitions_that_move_to_a_second_member_lose_or_repeat_nothing() {
     let broker = broker();
     let (first, second) = (Seen::keeping([]), Seen::keeping([]));
     let one = join(&broker, &first);

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_count_reads_back_as_it_was_written() {
+    fn count_round_trips_through_its_record() {
         let totals = Totals { messages: 1, calls: 2, errors: u64::MAX };
         let count = HourCount { event: "abc123".parse().unwrap(), hour: 489_000, run: RunId(7), totals };
         assert_eq!(count.key(), "count/abc123/489000/0000000000000007");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_count_is_refused() {
+    fn invalid_count_records_are_rejected() {
         for key in ["", "abc123", "abc123/1", "abc123/1/7/9", "abc/1/7", "abc123/-1/7", "abc123/1/x"] {
             assert!(HourCount::parse(key, b"{}").is_err(), "{key}");
         }

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_ahead_does_not_keep_counts_away() {
+    fn clock_that_was_ahead_does_not_lose_counts() {
         let mut sums = CountSums::new(RunId(1));
         sums.advance_to(900_000);
         sums.add(event(1), 1_000, totals(1));
@@ -222,7 +222,7 @@ mod tests {
     proptest! {
         /// Every reader of all records gets the right sums, whatever their order and however often each one is read.
         #[test]
-        fn every_reader_has_the_sums(
+        fn all_readers_converge_to_the_same_sums(
             added in prop::collection::vec((0_u64..3, 1_u8..4, 100_u32..104, 0_u64..9), 0..60),
             write_after in prop::collection::vec(any::<bool>(), 60),
             order in prop::collection::vec(any::<prop::sample::Index>(), 60),

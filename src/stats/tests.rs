@@ -82,7 +82,7 @@ fn event() -> EventId {
 }
 
 #[tokio::test]
-async fn instances_sum_what_all_counted_and_those_that_are_gone() {
+async fn instances_sum_the_counts_of_running_and_stopped_instances() {
     let broker = Broker::new();
     let (one, two) = (broker.instance(), broker.instance());
     one.count(3);
@@ -106,7 +106,7 @@ async fn instances_sum_what_all_counted_and_those_that_are_gone() {
 }
 
 #[tokio::test]
-async fn instances_tell_each_other_of_their_endpoints_and_of_orders() {
+async fn instances_share_endpoint_reports_and_orders() {
     let broker = Broker::new();
     let start = || {
         let endpoints = Arc::<Endpoints>::default();
@@ -133,7 +133,7 @@ async fn instances_tell_each_other_of_their_endpoints_and_of_orders() {
 }
 
 #[tokio::test]
-async fn what_is_counted_while_the_broker_is_away_is_written_later() {
+async fn counts_made_during_a_broker_outage_are_written_later() {
     let broker = Broker::new();
     let (one, two) = (broker.instance(), broker.instance());
     one.stats.wait_until_caught_up().await;
@@ -150,7 +150,7 @@ async fn what_is_counted_while_the_broker_is_away_is_written_later() {
 }
 
 #[tokio::test]
-async fn counts_of_many_events_are_written_to_the_last() {
+async fn counts_of_many_events_are_all_written() {
     let broker = Broker::new();
     let index = Arc::new(Index::default());
     let one = Stats::start(&broker.config, &broker.kafka, index.clone(), Arc::default(), Arc::default()).unwrap();
@@ -167,7 +167,7 @@ async fn counts_of_many_events_are_written_to_the_last() {
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_a_broker_that_is_away() {
+async fn stop_does_not_wait_for_an_unreachable_broker() {
     let broker = Broker::new();
     let one = broker.instance();
     broker.cluster.broker_down(1).unwrap();
@@ -179,7 +179,7 @@ async fn a_stop_does_not_wait_for_a_broker_that_is_away() {
 }
 
 #[tokio::test]
-async fn records_that_are_no_counts_are_left_out() {
+async fn records_that_are_not_counts_are_ignored() {
     let broker = Broker::new();
     broker.write(b"count/event1/x/1", Some(b"{}"));
     broker.write(b"count/event1/1/1", Some(b"none"));

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn compiles_only_what_changed() {
+    fn only_changed_rules_are_recompiled() {
         let index = Arc::new(Index::default());
         let mut state = State { definitions: Definitions::default(), compiler: Compiler::new(index) };
         let mut hook = webhook("hook01", "A");
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_declaration_is_part_of_every_rule_on_its_table_and_of_no_other() {
+    fn declaration_affects_every_rule_on_its_table_and_no_other() {
         let index = Arc::new(Index::default());
         let mut state = State { definitions: Definitions::default(), compiler: Compiler::new(index) };
         let hook = webhook("hook01", "A");
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_ends_when_it_or_its_webhook_is_deleted_or_disabled_and_not_when_they_change() {
+    fn event_ends_only_when_it_or_its_webhook_is_deleted_or_disabled() {
         let mut hook = webhook("hook01", "A");
         let mut insert = event("event1", "hook01", Operation::Insert, "T", &[]);
         let (hook_key, insert_key) = (DefinitionKey::Webhook(hook.id), DefinitionKey::Event(insert.id));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_has_the_same_counts_whatever_becomes_of_it() {
+    fn event_keeps_its_counts_across_changes() {
         let index = Arc::new(Index::default());
         let mut state = State { definitions: Definitions::default(), compiler: Compiler::new(index.clone()) };
         let hook = webhook("hook01", "A");
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_compiled_is_named_until_it_can() {
+    fn definitions_that_do_not_compile_are_listed_until_fixed() {
         let index = Arc::new(Index::default());
         let mut state = State { definitions: Definitions::default(), compiler: Compiler::new(index) };
         let mut hook = webhook("hook01", "A");

@@ -86,7 +86,7 @@ async fn catches_up_then_follows() {
 }
 
 #[tokio::test]
-async fn an_empty_log_is_caught_up_with_and_a_stopped_store_says_so() {
+async fn empty_topic_is_caught_up_and_a_stopped_store_returns_an_error() {
     let broker = Broker::new();
     let (store, _) = broker.follow();
     store.wait_until_caught_up().await.unwrap();
@@ -102,7 +102,7 @@ async fn an_empty_log_is_caught_up_with_and_a_stopped_store_says_so() {
 }
 
 #[tokio::test]
-async fn bad_definitions_are_named_until_they_are_mended_and_the_others_go_on() {
+async fn bad_definitions_are_listed_until_fixed_and_others_apply() {
     let broker = Broker::new();
     broker.write("webhook/hook02", Some(b"{\"v\":1}"));
     broker.write("account/acme", Some(b"of a newer program"));
@@ -128,7 +128,7 @@ async fn bad_definitions_are_named_until_they_are_mended_and_the_others_go_on() 
 }
 
 #[tokio::test]
-async fn goes_on_when_the_broker_is_back() {
+async fn store_continues_after_a_broker_outage() {
     let broker = Broker::new();
     broker.put(LogRecord::webhook(&webhook("hook01", "A")));
     let (store, index) = broker.follow();

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_proc_as_linux_writes_it() {
+    fn linux_proc_files_are_parsed() {
         let stat = "7 (out hook) 2) S 1 7 7 0 -1 4194560 9 0 0 0 250 50 0 0 20 0 4 0 12345 1 2 3";
         let stat = Stat::parse(stat).unwrap();
         assert_eq!((stat.cpu_ticks, stat.start_ticks), (300, 12345));

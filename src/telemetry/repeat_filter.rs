@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_line_is_written_once_a_minute_with_how_often_it_came() {
+    fn repeated_line_is_logged_once_a_minute_with_its_count() {
         let (repeats, start) = (RepeatFilter::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(repeats.due("broker 1 refuses after 3ms", at(0)), Some(0));
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn very_many_different_lines_take_no_more_room() {
+    fn number_of_remembered_lines_is_bounded() {
         let (repeats, now) = (RepeatFilter::default(), Instant::now());
         for n in 0..3 * MAX_REMEMBERED_LINES {
             assert_eq!(repeats.due(&"x".repeat(n), now), Some(0));

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn acls_that_one_command_adds_are_told_together() {
+    fn acls_that_one_command_adds_are_reported_together() {
         use AclOperation::{DescribeConfigs, Read, Write};
         let scram = "properties.sasl.mechanism = \"SCRAM-SHA-512\"\nproperties.sasl.username = \"etl\"";
         let missing = grantee(scram).missing(vec![
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shell_would_take_apart_is_quoted() {
+    fn shell_special_characters_are_quoted() {
         let oauth = "properties.sasl.mechanism = \"OAUTHBEARER\"\nproperties.sasl.username = \"etl\"";
         let missing = grantee(oauth).missing(vec![lack(ResourceKind::Group, "the CRM's", &[AclOperation::Read])]);
         assert_eq!(

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_topics_keep_every_call_for_as_long_as_it_waits_however_large_it_is() {
+    fn retry_topics_need_sufficient_partitions_record_size_and_retention() {
         let required = required_topics(&Config::default());
         let tier = required.iter().find(|topic| topic.name == "outhook.retry.5m").unwrap();
         let judged = |partitions, settings: &[(&str, &str)]| {
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_of_calls_has_as_many_partitions_as_the_key_beside_its_own_says() {
+    fn call_topics_need_the_configured_number_of_partitions() {
         let required = required_topics(&Config::default());
         for part in ["retries", "overflow", "row_order"] {
             let topic = required.iter().find(|topic| topic.key == format!("{part}.topic")).unwrap();
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_one_compacted_partition_from_which_old_ones_may_be_deleted() {
+    fn stats_topic_is_one_compacted_partition_that_may_delete_old_counts() {
         for policy in ["compact,delete", "compact"] {
             assert!(matches!(judged(2, 1, policy), TopicStatus::Correct { .. }));
         }

@@ -14,7 +14,7 @@ use crate::crashes::Crash;
 use crate::definitions::Definitions;
 use crate::feed::Feed;
 use crate::oracle::{Call, Oracle};
-use crate::residents::{NEVER, RESIDENTS};
+use crate::permanent_webhooks::{NEVER, RESIDENTS};
 use crate::verdict::Verdict;
 use crate::{OUTHOOK, from_environment, run_group, seed, turn};
 
@@ -51,7 +51,7 @@ enum Step {
 }
 
 #[test]
-fn every_call_is_delivered_or_a_dead_letter_whatever_is_killed() {
+fn every_call_is_delivered_or_dead_lettered_despite_kills() {
     use Step::{Broker, Farewell, Guest, Kill, Mood, Stop};
     let steps = [Mood, Mood, Mood, Mood, Kill, Kill, Stop, Broker, Broker, Guest, Farewell];
     let verdict = Chaos::run(3, 60, &steps);
@@ -60,7 +60,7 @@ fn every_call_is_delivered_or_a_dead_letter_whatever_is_killed() {
 }
 
 #[test]
-fn without_kills_nothing_comes_twice() {
+fn without_kills_almost_no_message_is_repeated() {
     use Step::{Farewell, Guest, Mood, Stop};
     let verdict = Chaos::run(2, 25, &[Mood, Mood, Mood, Mood, Mood, Stop, Guest, Farewell]);
     verdict.assert_clean();
@@ -159,12 +159,12 @@ impl Chaos {
 
     fn step(&mut self, step: Step) {
         let told = match step {
-            Step::Mood => self.change_a_mood(),
+            Step::Mood => self.change_an_endpoint_behaviour(),
             Step::Kill => {
                 let place = self.random.usize(..self.instances.len());
                 self.judge().crashed(Crash::now(NOT_COMMITTED));
                 self.instances.swap_remove(place).kill();
-                self.start_anew();
+                self.start_instance_with_retries();
                 "killed with -9".to_owned()
             }
             Step::Stop => {
@@ -174,18 +174,18 @@ impl Chaos {
                 if ended.code != Some(0) {
                     self.judge().crashed(Crash { from, to: Instant::now(), not_committed: NOT_COMMITTED });
                 }
-                self.start_anew();
+                self.start_instance_with_retries();
                 format!("stopped: {:?}", ended.code)
             }
-            Step::Broker => self.break_or_mend_a_broker(),
-            Step::Guest => self.welcome_a_guest(),
-            Step::Farewell => self.dismiss_a_guest(),
+            Step::Broker => self.kill_or_restart_a_broker(),
+            Step::Guest => self.add_a_temporary_webhook(),
+            Step::Farewell => self.remove_a_temporary_webhook(),
         };
         println!("{:6.1?} {step:?}: {told}", self.started.elapsed());
     }
 
     /// Starts an instance. Repeats that if Kafka does not answer it in time, as an operator would.
-    fn start_anew(&mut self) {
+    fn start_instance_with_retries(&mut self) {
         let instance = eventually("an instance starts", Duration::from_secs(180), || {
             let mut instance = self.site.launch();
             let ready = instance.is_ready_before_it_ends();
@@ -197,7 +197,7 @@ impl Chaos {
         self.instances.push(instance);
     }
 
-    fn change_a_mood(&mut self) -> String {
+    fn change_an_endpoint_behaviour(&mut self) -> String {
         let moods = [
             Answer::Status(204),
             Answer::Status(500),
@@ -217,7 +217,7 @@ impl Chaos {
     }
 
     /// At most one broker is away at a time: the other two of three are a majority.
-    fn break_or_mend_a_broker(&mut self) -> String {
+    fn kill_or_restart_a_broker(&mut self) -> String {
         if let Some((node, from)) = self.away.take() {
             self.cluster.restart(node).expect("a broker starts again on its data");
             self.judge().crashed(Crash { from, to: Instant::now() + RECOVERY, not_committed: NOT_COMMITTED });
@@ -229,7 +229,7 @@ impl Chaos {
         format!("{node} is away by SIG{signal}")
     }
 
-    fn welcome_a_guest(&mut self) -> String {
+    fn add_a_temporary_webhook(&mut self) -> String {
         let table = self.random.choice(["orders", "returns"]).expect(SOME);
         let coming = self.definitions.next_path();
         self.judge().expect(&coming, table);
@@ -238,7 +238,7 @@ impl Chaos {
         format!("{path} of {table}")
     }
 
-    fn dismiss_a_guest(&mut self) -> String {
+    fn remove_a_temporary_webhook(&mut self) -> String {
         let delete = self.random.bool();
         let Some(path) = self.definitions.dismiss(&self.site, delete, self.instances.iter()) else {
             return "there is no guest".to_owned();
@@ -253,7 +253,7 @@ impl Chaos {
     /// Ends all disturbances, waits until nothing is left to do, and returns the verdict.
     fn end(mut self) -> Verdict {
         if self.away.is_some() {
-            self.break_or_mend_a_broker();
+            self.kill_or_restart_a_broker();
         }
         moody().for_each(|path| self.receiver.answer(path, Answer::Status(204)));
         println!("{:6.1?} all disturbances are over", self.started.elapsed());

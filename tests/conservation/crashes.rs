@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_in_flight_may_come_again() {
+    fn crash_explains_only_repeats_of_messages_in_flight() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs_f64(seconds);
         let crash = Crash { from: at(10.0), to: at(15.0), not_committed: Duration::from_secs(1) };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{Credentials, Instance, Receiver, SECRET, Site, eventually, webhooks};
 
-use crate::residents::Resident;
+use crate::permanent_webhooks::Resident;
 
 /// Timeout until each instance has read a change.
 const SOON: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::oracle::Oracle;
-use crate::residents::{APART, RESIDENTS, Resident, SLOW_TABLES, change, table_of};
+use crate::permanent_webhooks::{APART, RESIDENTS, Resident, SLOW_TABLES, change, table_of};
 
 /// Row changes per batch of the tables without throttled webhooks.
 const BATCH: usize = 150;

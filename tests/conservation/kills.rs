@@ -22,7 +22,7 @@ const PARTITIONS: i32 = 8;
 const NOT_COMMITTED: Duration = Duration::from_secs(1);
 
 #[test]
-fn nothing_is_lost_when_an_instance_is_killed_again_and_again() {
+fn repeated_kills_of_an_instance_lose_nothing() {
     let _turn = turn();
     let changes: usize = from_environment(CHANGES).unwrap_or(100_000);
     println!("{changes} changes");
@@ -48,17 +48,17 @@ fn nothing_is_lost_when_an_instance_is_killed_again_and_again() {
 /// Then it is killed too. With the classic protocol its commits would wait for the join, and therefore until the
 /// first instance's session ends.
 #[test]
-fn what_comes_again_after_a_kill_in_the_wake_of_another_was_in_flight() {
+fn messages_repeated_after_two_close_kills_were_in_flight() {
     let _turn = turn();
     let judged = Judged::start("consumer", |_| {});
-    let (changes, instances) = judged.kill_one_in_the_wake_of_another();
+    let (changes, instances) = judged.kill_two_instances_shortly_after_each_other();
     assert_all_was_in_flight(&judged.end(changes, instances));
 }
 
 /// With the classic protocol commits wait in this case, and the partitions pause. The number of repeated deliveries
 /// is therefore limited here too.
 #[test]
-fn no_more_comes_again_after_a_kill_than_may_be_uncommitted() {
+fn repeats_after_a_kill_are_limited_by_max_uncommitted() {
     const UNCOMMITTED: usize = 5;
     const QUEUE: usize = 32;
     /// Calls without room in the queue go to two topics of two partitions each.
@@ -68,7 +68,7 @@ fn no_more_comes_again_after_a_kill_than_may_be_uncommitted() {
         site.set("kafka.max_uncommitted", UNCOMMITTED as i64);
         site.set("delivery.queue_calls", QUEUE as i64);
     });
-    let (changes, instances) = judged.kill_one_in_the_wake_of_another();
+    let (changes, instances) = judged.kill_two_instances_shortly_after_each_other();
     let verdict = judged.end(changes, instances);
     // Per partition: the uncommitted records and the current one. Per path: the queue. The bound is generous: an
     // instance has half of the partitions, and its queues are full only while it catches up.
@@ -130,7 +130,7 @@ impl Judged {
 
     /// Kills both of two instances, 3 s apart. Each is replaced immediately. Then does the same once more. Row
     /// changes are written throughout. Returns their number, and the running instances.
-    fn kill_one_in_the_wake_of_another(&self) -> (usize, [Instance; 2]) {
+    fn kill_two_instances_shortly_after_each_other(&self) -> (usize, [Instance; 2]) {
         /// Seconds before each pair of kills. The second is longer, because the group has to stabilize first.
         const CALM: [u64; KILLS / 2] = [3, 8];
         let mut instances = [self.site.start(), self.site.start()];

@@ -10,7 +10,7 @@ mod definitions;
 mod feed;
 mod kills;
 mod oracle;
-mod residents;
+mod permanent_webhooks;
 mod verdict;
 
 use std::str::FromStr;

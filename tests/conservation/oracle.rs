@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::crashes::{Again, Crash};
-use crate::residents::{Resident, row_of};
+use crate::permanent_webhooks::{Resident, row_of};
 use crate::verdict::Verdict;
 
 /// One call for the oracle: a path, and the row change that is sent to it.

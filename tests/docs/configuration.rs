@@ -41,7 +41,7 @@ enum Default {
 }
 
 #[test]
-fn keys_are_listed_as_they_are_declared() {
+fn documented_keys_match_the_code() {
     let mut list = String::new();
     for section in sections() {
         let heading = if section.several { format!("[[{}]]", section.name) } else { format!("[{}]", section.name) };
@@ -62,7 +62,7 @@ fn keys_are_listed_as_they_are_declared() {
 }
 
 #[test]
-fn the_defaults_that_are_documented_are_the_real_ones() {
+fn documented_defaults_match_the_code() {
     let mut sections = sections();
     // The smallest configuration ends inside its only source, so the keys of sources come first.
     sections.sort_by_key(|section| !section.several);
@@ -85,7 +85,7 @@ fn the_defaults_that_are_documented_are_the_real_ones() {
 }
 
 #[test]
-fn examples_in_the_docs_can_be_used() {
+fn configuration_examples_in_the_docs_parse() {
     let page = fs::read_to_string(PAGE).expect("the page is there");
     let examples: Vec<&str> = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(!examples.is_empty());

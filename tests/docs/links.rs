@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 #[test]
-fn every_link_has_its_file_and_heading() {
+fn every_link_leads_to_an_existing_file_and_heading() {
     let mut broken = Vec::new();
     let mut count = 0;
     for page in pages() {
@@ -29,7 +29,7 @@ fn every_link_has_its_file_and_heading() {
 }
 
 #[test]
-fn links_and_headings_are_read_as_a_page_shows_them() {
+fn links_and_headings_are_parsed_as_rendered() {
     let text = "[a](b.md#c), `[no](link)`\n```\n[no](link)\n```\n[two\nlines](d.md)\n## What `x` is, and why\n## Again\n## Again\n";
     assert_eq!(links(text).collect::<Vec<_>>(), ["b.md#c", "d.md"]);
     assert_eq!(anchors(text), ["what-x-is-and-why", "again", "again-1"].map(str::to_owned).into());

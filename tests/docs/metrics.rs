@@ -56,7 +56,7 @@ fn described() -> BTreeMap<String, (&'static str, String)> {
 
 /// The same checks as `promtool check metrics`.
 #[test]
-fn names_are_as_prometheus_wants_them() {
+fn metric_names_follow_prometheus_conventions() {
     for (name, (kind, description)) in described() {
         assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
         assert!(
@@ -74,7 +74,7 @@ fn names_are_as_prometheus_wants_them() {
 }
 
 #[test]
-fn metrics_are_listed_as_they_are_described() {
+fn documented_metrics_match_the_code() {
     let described = described();
     assert!(described.contains_key("outhook_records_total"), "{described:?}");
     let mut table = "| metric | kind | what it is |\n|---|---|---|\n".to_owned();

@@ -7,7 +7,7 @@ use serde_json::Value;
 const PAGE: &str = "docs/openapi.json";
 
 #[test]
-fn the_description_of_the_api_is_the_one_that_is_served() {
+fn openapi_document_equals_the_served_one() {
     let expected = outhook::api::openapi();
     let kept = fs::read_to_string(PAGE).unwrap_or_default();
     if kept == expected {
@@ -25,7 +25,7 @@ fn the_description_of_the_api_is_the_one_that_is_served() {
 }
 
 #[test]
-fn every_operation_and_answer_is_described_and_every_reference_leads_somewhere() {
+fn operations_and_responses_are_described_and_references_resolve() {
     let document: Value = serde_json::from_str(&outhook::api::openapi()).unwrap();
     let mut operations = 0;
     for (path, item) in document["paths"].as_object().unwrap() {

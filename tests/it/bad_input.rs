@@ -16,7 +16,7 @@ fn said(ended: &Ended) -> String {
 }
 
 #[test]
-fn broken_records_become_dead_letters_with_the_reason_and_the_rest_goes_on() {
+fn broken_records_are_dead_lettered_with_the_reason_and_others_delivered() {
     let records: [(&[u8], &str); 12] = [
         (b"{\"table\":", "line 1 column 9"),
         (b"\xff\xfe", "it is not UTF-8 from byte 0 on"),
@@ -65,7 +65,7 @@ fn broken_records_become_dead_letters_with_the_reason_and_the_rest_goes_on() {
 }
 
 #[test]
-fn a_timestamp_in_microseconds_gives_the_right_event_date_and_is_counted() {
+fn microsecond_timestamp_gives_the_right_event_date_and_is_counted() {
     let (site, receiver, broker) = (Site::new(OUTHOOK, 1), Receiver::start(), Broker::get());
     // By default Kafka 4 rejects timestamps more than an hour in the future.
     broker.configure_topic(&site.changes, &[("message.timestamp.after.max.ms", "9223372036854775807")]);
@@ -94,7 +94,7 @@ fn a_timestamp_in_microseconds_gives_the_right_event_date_and_is_counted() {
 }
 
 #[test]
-fn broken_definitions_are_refused_with_field_value_and_mend() {
+fn broken_definitions_are_rejected_with_field_value_and_fix() {
     let base = "EventType: table.recordInsert, ObjectName: orders";
     let events = [
         ("CustomPayloadTemplate: \"{'id': '[@field:id]'\"", "line 1, column 21: expected a comma or }"),
@@ -180,7 +180,7 @@ fn broken_configurations_are_refused_before_anything_starts() {
 }
 
 #[test]
-fn broken_definition_records_are_named_by_check_and_the_others_count() {
+fn check_names_broken_definition_records_and_others_stay_active() {
     let webhook = format!(
         r#"{{"v":1,"id":"abcdef","account":"acme","name":"x","urls":["https://x.example/"],"secret":"{SECRET}"}}"#
     );
@@ -217,7 +217,7 @@ fn broken_definition_records_are_named_by_check_and_the_others_count() {
 }
 
 #[test]
-fn a_broker_that_is_not_there_is_named_with_the_reason() {
+fn check_names_an_unreachable_broker_with_the_reason() {
     let mut site = Site::new(OUTHOOK, 1);
     site.set("kafka.brokers", "127.0.0.1:1");
     let check = site.run(&["check"]);
@@ -227,7 +227,7 @@ fn a_broker_that_is_not_there_is_named_with_the_reason() {
 }
 
 #[test]
-fn a_command_that_waits_says_for_what_and_only_on_standard_error() {
+fn waiting_commands_say_what_they_wait_for_only_on_standard_error() {
     // Accepts connections and answers nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
@@ -250,7 +250,7 @@ fn a_command_that_waits_says_for_what_and_only_on_standard_error() {
 }
 
 #[test]
-fn a_broker_that_hangs_up_is_told_with_the_question_for_the_protocol() {
+fn check_suggests_the_security_protocol_if_a_broker_hangs_up() {
     // Closes the connection, as a TLS port does with a plaintext client.
     let port = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = port.local_addr().unwrap().to_string();
@@ -268,7 +268,7 @@ fn a_broker_that_hangs_up_is_told_with_the_question_for_the_protocol() {
 }
 
 #[test]
-fn a_broker_that_refuses_a_password_is_not_waited_for() {
+fn commands_fail_immediately_if_a_broker_refuses_the_password() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = port.local_addr().unwrap().to_string();
     thread::spawn(move || {
@@ -320,7 +320,7 @@ fn refuse_passwords(mut connection: TcpStream) {
 }
 
 #[test]
-fn a_second_group_on_the_topics_of_calls_that_wait_is_worth_a_warning() {
+fn check_warns_of_a_second_group_on_the_call_topics() {
     let mut site = Site::new(OUTHOOK, 1);
     site.apply(&inserted_orders("shipping", &["https://a.example/".to_owned()]));
     let instance = site.start();

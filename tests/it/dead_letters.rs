@@ -74,7 +74,7 @@ fn failed() -> Failed {
 }
 
 #[test]
-fn an_account_sees_its_own_letters_and_no_other() {
+fn account_sees_only_its_own_letters() {
     let Failed { site: _site, receiver, instance, acme, zoo } = failed();
     let (of_acme, of_zoo) = (only_webhook(&acme), only_webhook(&zoo));
     let path =
@@ -115,7 +115,7 @@ fn an_account_sees_its_own_letters_and_no_other() {
 }
 
 #[test]
-fn queries_choose_letters_and_bad_ones_are_named() {
+fn queries_filter_letters_and_invalid_ones_are_rejected() {
     // A dropped instance or site ends, so all are bound to names.
     let Failed { acme, site: _site, instance: _instance, .. } = failed();
     let webhook = only_webhook(&acme);
@@ -228,7 +228,7 @@ fn copy(letter: &Stored, start_ms: i64, number: u32) -> Stored {
 }
 
 #[test]
-fn pages_over_all_partitions_have_every_letter_once_and_the_newest_first_while_others_are_written() {
+fn pages_hold_every_letter_once_and_newest_first_during_writes() {
     let Failed { site, acme, instance: _instance, .. } = failed();
     let webhook = only_webhook(&acme);
     let (model, start) = (letter_of_acme(&site), now_ms());
@@ -268,7 +268,7 @@ fn pages_over_all_partitions_have_every_letter_once_and_the_newest_first_while_o
 }
 
 #[test]
-fn letters_that_retention_deletes_between_two_pages_are_no_error() {
+fn letters_deleted_between_two_pages_are_not_an_error() {
     let Failed { site, acme, instance: _instance, .. } = failed();
     let (model, start) = (letter_of_acme(&site), now_ms());
     let copies: Vec<_> = (0..300).map(|number| copy(&model, start, number)).collect();

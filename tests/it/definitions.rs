@@ -61,7 +61,7 @@ fn a_change_is_effective_without_a_restart() {
 }
 
 #[test]
-fn a_call_that_waits_for_its_retry_is_not_made_when_its_webhook_is_gone() {
+fn waiting_retry_is_cancelled_when_its_webhook_is_deleted() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.retry", vec!["4s"; 5]);
     receiver.answer("/failing", Answer::Status(503));
@@ -81,7 +81,7 @@ fn a_call_that_waits_for_its_retry_is_not_made_when_its_webhook_is_gone() {
 }
 
 #[test]
-fn applying_the_same_again_changes_nothing() {
+fn applying_the_same_file_again_writes_nothing() {
     let site = Site::new(OUTHOOK, 1);
     let yaml = inserted_orders("shipping", &["http://127.0.0.1:9/".to_owned()]);
     let file = site.file("yaml", &yaml).display().to_string();
@@ -127,7 +127,7 @@ fn a_recreated_definitions_topic_counts_from_its_start() {
 }
 
 #[test]
-fn a_bad_definition_record_is_counted_and_named_and_the_others_go_on() {
+fn bad_definition_record_is_counted_and_named_and_others_apply() {
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
     let bad = Broker::get().ends(&site.definitions)[0];
@@ -144,7 +144,7 @@ fn a_bad_definition_record_is_counted_and_named_and_the_others_go_on() {
 }
 
 #[test]
-fn of_two_writers_at_once_exactly_one_makes_the_event() {
+fn one_of_two_concurrent_writers_creates_the_event() {
     let site = Site::new(OUTHOOK, 1);
     for round in 0..5 {
         let name = format!("round-{round}");

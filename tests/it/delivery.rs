@@ -109,7 +109,7 @@ fn the_urls_of_a_webhook_are_independent_calls() {
 }
 
 #[test]
-fn a_call_that_fails_is_tried_again_until_it_is_delivered() {
+fn failed_call_is_retried_until_it_is_delivered() {
     let (site, receiver) = (impatient_site(), Receiver::start());
     receiver.verify("/orders", SECRET);
     receiver.answer_first("/orders", [Answer::Status(503), Answer::Close]);
@@ -126,7 +126,7 @@ fn a_call_that_fails_is_tried_again_until_it_is_delivered() {
 }
 
 #[test]
-fn retry_after_is_waited_for() {
+fn retry_after_delays_the_next_attempt() {
     let (site, receiver) = (impatient_site(), Receiver::start());
     receiver.answer_first("/orders", [Answer::With(429, "retry-after", "1".to_owned())]);
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
@@ -139,7 +139,7 @@ fn retry_after_is_waited_for() {
 }
 
 #[test]
-fn a_call_that_fails_for_good_becomes_a_dead_letter() {
+fn exhausted_call_becomes_a_dead_letter() {
     let (site, receiver) = (impatient_site(), Receiver::start());
     receiver.answer("/orders", Answer::Status(500));
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
@@ -159,7 +159,7 @@ fn a_call_that_fails_for_good_becomes_a_dead_letter() {
 }
 
 #[test]
-fn an_undecodable_record_becomes_a_dead_letter_and_the_next_goes_on() {
+fn undecodable_record_is_dead_lettered_and_the_next_is_processed() {
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
     let instance = site.start();
@@ -177,7 +177,7 @@ fn an_undecodable_record_becomes_a_dead_letter_and_the_next_goes_on() {
 }
 
 #[test]
-fn an_endpoint_that_hangs_does_not_slow_another() {
+fn hanging_endpoint_does_not_slow_another() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     // The first attempt at the hanging endpoint takes longer than this test waits.
     site.set("delivery.timeout", "2m");

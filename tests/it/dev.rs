@@ -54,7 +54,7 @@ impl Drop for Dev {
 }
 
 #[test]
-fn a_run_says_where_everything_is_and_ends_well() {
+fn dev_run_prints_its_addresses_and_succeeds() {
     let mut dev = Dev::start(&["--for", "2s", "--rate", "500"]);
     let ready = dev.line().unwrap();
     assert_eq!((&ready["ready"], &ready["changes_topic"]), (&true.into(), &"changes".into()));
@@ -69,7 +69,7 @@ fn a_run_says_where_everything_is_and_ends_well() {
 }
 
 #[test]
-fn a_change_of_somebody_else_is_sent_and_counted_apart() {
+fn foreign_change_is_sent_and_counted_separately() {
     let mut dev = Dev::start(&["--rate", "0"]);
     let ready = dev.line().unwrap();
     let change = r#"{"table":"Orders","operation":"insert","after":{"Order_ID":7}}"#;
@@ -85,7 +85,7 @@ fn a_change_of_somebody_else_is_sent_and_counted_apart() {
 }
 
 #[test]
-fn the_printed_lines_get_and_apply_webhooks() {
+fn printed_commands_get_and_apply_webhooks() {
     let mut dev = Dev::start(&["--rate", "0"]);
     let ready = dev.line().unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -125,7 +125,7 @@ fn visible(text: &str) -> String {
 }
 
 #[test]
-fn a_terminal_of_80_columns_and_24_rows_keeps_the_addresses_and_breaks_no_line() {
+fn display_fits_a_terminal_of_80_columns_and_24_rows() {
     let dev = format!("stty cols 80 rows 24 && {OUTHOOK} dev --for 3s --rate 200");
     let mut script = Command::new("script");
     script.args(["-qec", &dev, "/dev/null"]).env("TERM", "xterm").stdin(Stdio::null());
@@ -159,7 +159,7 @@ fn a_terminal_of_80_columns_and_24_rows_keeps_the_addresses_and_breaks_no_line()
 }
 
 #[test]
-fn a_port_that_is_taken_is_named() {
+fn error_names_a_port_that_is_taken() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let output = Command::new(OUTHOOK).args(["dev", "--ports", &port]).output().unwrap();

@@ -8,7 +8,7 @@ use crate::{OUTHOOK, SOON};
 const LIST: &str = "/v3/outgoingWebhooks";
 
 #[test]
-fn calls_are_authorized_as_the_webhook_says_and_its_secrets_are_shown_nowhere() {
+fn calls_are_authorized_as_configured_and_secrets_are_never_shown() {
     let mut site = Site::new(OUTHOOK, 1);
     site.set("definitions.secret_keys", vec!["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="]);
     let (receiver, credentials) = (Receiver::start(), site.client(&[]));
@@ -67,7 +67,7 @@ fn calls_are_authorized_as_the_webhook_says_and_its_secrets_are_shown_nowhere() 
 }
 
 #[test]
-fn what_can_not_authorize_a_call_is_refused_with_its_field() {
+fn invalid_authorization_is_rejected_with_its_field() {
     let site = Site::new(OUTHOOK, 1);
     let (credentials, instance) = (site.client(&[]), site.start());
     let api = instance.api(&credentials);

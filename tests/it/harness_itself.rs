@@ -20,7 +20,7 @@ fn post(url: &str, headers: &str, body: &str) -> String {
 }
 
 #[test]
-fn the_broker_keeps_what_it_is_given() {
+fn broker_keeps_every_record() {
     let broker = Broker::get();
     let topic = broker.unique("kept");
     broker.create_topic(&topic, 3, &[("cleanup.policy", "compact")]);
@@ -36,7 +36,7 @@ fn the_broker_keeps_what_it_is_given() {
 }
 
 #[test]
-fn a_topic_is_read_on_from_where_it_was_read_to() {
+fn topic_read_continues_at_the_last_position() {
     let broker = Broker::get();
     let topic = broker.unique("read-on");
     broker.create_topic(&topic, 2, &[]);
@@ -56,7 +56,7 @@ fn a_topic_is_read_on_from_where_it_was_read_to() {
 }
 
 #[test]
-fn the_receiver_tells_a_bad_signature() {
+fn receiver_detects_a_bad_signature() {
     let receiver = Receiver::start();
     receiver.verify("/orders", SECRET);
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("the clock is past 1970").as_secs() as i64;
@@ -78,7 +78,7 @@ fn the_receiver_tells_a_bad_signature() {
 }
 
 #[test]
-fn the_receiver_answers_as_it_is_told() {
+fn receiver_answers_as_configured() {
     let receiver = Receiver::start();
     receiver.answer("/x", Answer::Status(410));
     receiver.answer_first("/x", [Answer::Close, Answer::With(429, "retry-after", "1".to_owned())]);

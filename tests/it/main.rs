@@ -9,7 +9,7 @@ mod delivery;
 mod dev;
 mod endpoints;
 mod harness_itself;
-mod page;
+mod html_pages;
 #[cfg(feature = "dev")]
 mod receive;
 mod rest;

@@ -55,7 +55,7 @@ impl Drop for Receiving {
 }
 
 #[test]
-fn a_message_is_shown_with_its_signature_verified_and_without_its_secret() {
+fn message_is_printed_with_verified_signature_and_hidden_secret() {
     let receiving = Receiving::start(&[]);
     let site = Site::new(OUTHOOK, 1);
     site.apply(&inserted_orders("CRM", &[format!("{}/crm", receiving.base)]));
@@ -69,7 +69,7 @@ fn a_message_is_shown_with_its_signature_verified_and_without_its_secret() {
 }
 
 #[test]
-fn what_is_not_signed_is_refused_and_a_good_message_is_answered_as_told() {
+fn unsigned_message_is_rejected_and_a_signed_one_gets_the_set_status() {
     let receiving = Receiving::start(&["--status", "503"]);
     let forged = harness::api::request("POST", &format!("{}/crm", receiving.base), &[], b"{\"a\":1}");
     assert_eq!(forged.status, 401);

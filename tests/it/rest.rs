@@ -32,7 +32,7 @@ fn is_date(text: &str) -> bool {
 }
 
 #[test]
-fn the_seed_pages_requests_are_answered_as_on_the_page() {
+fn requests_of_the_seed_page_get_its_responses() {
     let site = Site::new(OUTHOOK, 1);
     let (credentials, instance) = (site.client(&[]), site.start());
     let api = instance.api(&credentials);
@@ -73,7 +73,7 @@ fn the_seed_pages_requests_are_answered_as_on_the_page() {
 }
 
 #[test]
-fn a_throttle_is_always_a_number_and_the_most_that_is_allowed_is_none() {
+fn call_throttling_is_always_a_number_and_the_maximum_means_none() {
     let mut site = Site::new(OUTHOOK, 1);
     site.set("limits.call_throttling", 100);
     let (credentials, instance) = (site.client(&[]), site.start());
@@ -98,7 +98,7 @@ fn a_throttle_is_always_a_number_and_the_most_that_is_allowed_is_none() {
 }
 
 #[test]
-fn a_webhook_lives_under_every_base_path_with_the_contracts_keys() {
+fn webhook_is_served_under_every_base_path_with_the_contract_keys() {
     let site = Site::new(OUTHOOK, 1);
     let (credentials, instance) = (site.client(&[]), site.start());
     let api = instance.api(&credentials);
@@ -145,7 +145,7 @@ fn a_webhook_lives_under_every_base_path_with_the_contracts_keys() {
 }
 
 #[test]
-fn what_breaks_a_rule_is_refused_with_field_and_value_and_nothing_of_it_is_kept() {
+fn invalid_requests_are_rejected_with_field_and_value_and_change_nothing() {
     let site = Site::new(OUTHOOK, 1);
     let (credentials, instance) = (site.client(&[]), site.start());
     let api = instance.api(&credentials);
@@ -260,7 +260,7 @@ fn what_breaks_a_rule_is_refused_with_field_and_value_and_nothing_of_it_is_kept(
 }
 
 #[test]
-fn what_is_not_there_is_404_and_what_is_not_understood_is_told_in_the_same_shape() {
+fn missing_objects_give_404_and_all_errors_have_the_same_shape() {
     let site = Site::new(OUTHOOK, 1);
     let (credentials, instance) = (site.client(&[]), site.start());
     let api = instance.api(&credentials);
@@ -303,7 +303,7 @@ fn what_is_not_there_is_404_and_what_is_not_understood_is_told_in_the_same_shape
 }
 
 #[test]
-fn tokens_are_asked_for_and_belong_to_one_account() {
+fn tokens_are_required_and_belong_to_one_account() {
     let site = Site::new(OUTHOOK, 1);
     let (credentials, foreign) = (site.client(&[]), site.client(&["--account", "zoo"]));
     let instance = site.start();
@@ -355,7 +355,7 @@ fn tokens_are_asked_for_and_belong_to_one_account() {
 }
 
 #[test]
-fn a_legacy_client_reads_a_result_with_secrets() {
+fn legacy_client_gets_results_with_secrets() {
     let site = Site::new(OUTHOOK, 1);
     let (credentials, legacy) = (site.client(&[]), site.client(&["--legacy"]));
     let instance = site.start();
@@ -390,7 +390,7 @@ fn the_first_change_after_a_201_fires_and_nothing_after_a_204() {
 }
 
 #[test]
-fn a_new_secret_signs_beside_the_old_one_for_as_long_as_it_is_told_to() {
+fn new_and_old_secret_both_sign_during_the_overlap() {
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     let (credentials, instance) = (site.client(&[]), site.start());
     let api = instance.api(&credentials);
@@ -416,7 +416,7 @@ fn a_new_secret_signs_beside_the_old_one_for_as_long_as_it_is_told_to() {
 }
 
 #[test]
-fn a_webhooks_own_timeout_retries_headers_and_payload_are_kept_to_and_their_values_hidden() {
+fn delivery_settings_of_a_webhook_apply_and_their_values_are_hidden() {
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     let (credentials, instance) = (site.client(&[]), site.start());
     let api = instance.api(&credentials);
@@ -459,7 +459,7 @@ fn a_webhooks_own_timeout_retries_headers_and_payload_are_kept_to_and_their_valu
 }
 
 #[test]
-fn what_was_read_can_be_sent_back_and_changes_nothing() {
+fn response_of_get_can_be_put_back_without_changes() {
     let site = Site::new(OUTHOOK, 1);
     let (credentials, instance) = (site.client(&[]), site.start());
     let api = instance.api(&credentials);
@@ -495,7 +495,7 @@ fn what_was_read_can_be_sent_back_and_changes_nothing() {
 }
 
 #[test]
-fn a_secret_that_nobody_is_shown_follows_its_webhook_to_no_new_host() {
+fn hidden_secrets_do_not_follow_a_webhook_to_a_new_host() {
     let site = Site::new(OUTHOOK, 1);
     let (credentials, instance) = (site.client(&[]), site.start());
     let api = instance.api(&credentials);
@@ -532,7 +532,7 @@ fn a_secret_that_nobody_is_shown_follows_its_webhook_to_no_new_host() {
 }
 
 #[test]
-fn a_client_whose_secret_can_not_be_printed_is_taken_back() {
+fn client_is_revoked_if_its_secret_cannot_be_printed() {
     let site = Site::new(OUTHOOK, 1);
     let kept = site.client(&[]);
     let config = site.configuration();
@@ -558,7 +558,7 @@ fn a_client_whose_secret_can_not_be_printed_is_taken_back() {
 }
 
 #[test]
-fn a_preview_keeps_every_number_and_a_refusal_leaves_no_doubt() {
+fn preview_keeps_numbers_exact_and_invalid_changes_are_rejected() {
     let site = Site::new(OUTHOOK, 1);
     let (credentials, instance) = (site.client(&[]), site.start());
     let api = instance.api(&credentials);

@@ -67,7 +67,7 @@ fn preview(api: &Api, webhook: &str) -> Value {
 }
 
 #[test]
-fn a_declared_table_is_listed_and_its_passwords_are_in_no_default_payload() {
+fn declared_table_is_listed_and_its_passwords_are_not_sent_by_default() {
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.apply(&(hooks(&receiver) + &declared("password")));
     let (credentials, instance) = (site.client(&[]), site.start());
@@ -136,7 +136,7 @@ fn a_changed_declaration_takes_effect_without_a_restart() {
 }
 
 #[test]
-fn what_get_prints_of_tables_is_what_apply_takes() {
+fn apply_accepts_the_tables_that_get_prints() {
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     let file = hooks(&receiver) + &declared("PASSWORD");
     let dry = site.run(&["apply", "--dry-run", "-f", &site.file("yaml", &file).display().to_string()]);
@@ -181,7 +181,7 @@ fn asked(api: &Api, webhook: &str, key: &str, value: &Value) -> (u16, String) {
 }
 
 #[test]
-fn a_field_that_a_declared_table_does_not_have_is_refused_everywhere() {
+fn unknown_field_of_a_declared_table_is_rejected_everywhere() {
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     let file = |field: &str| {
         let event = format!("EventType: table.recordInsert, ObjectName: members, CustomPayloadFields: [{field}]");
@@ -226,7 +226,7 @@ fn a_field_that_a_declared_table_does_not_have_is_refused_everywhere() {
 }
 
 #[test]
-fn events_on_tables_that_are_not_declared_may_be_refused() {
+fn events_on_undeclared_tables_are_rejected_if_configured() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     let on = |table: &str| {
         let event = format!("EventType: table.recordInsert, ObjectName: {table}");

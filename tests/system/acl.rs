@@ -53,7 +53,7 @@ impl Secured {
     }
 
     /// Runs those `kafka-acls.sh` commands of the page that `is_meant` selects.
-    fn add_as_the_page_says(&self, is_meant: impl Fn(&str) -> bool) {
+    fn add_documented_acls(&self, is_meant: impl Fn(&str) -> bool) {
         let page = fs::read_to_string("docs/kafka.md").expect("the page exists");
         let block =
             page.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the page contains commands");
@@ -104,7 +104,7 @@ const LACKS: &str = "wrong    access         this client lacks ";
 const MEND: &str = "to fix it: ";
 
 #[test]
-fn the_acls_of_the_page_are_enough_and_each_that_is_missing_is_named_with_its_command() {
+fn documented_acls_suffice_and_missing_ones_are_named_with_the_command() {
     let secured = Secured::start();
     let site = &secured.site;
     let nothing = secured.check(1);
@@ -115,13 +115,13 @@ fn the_acls_of_the_page_are_enough_and_each_that_is_missing_is_named_with_its_co
     assert_eq!(lacks[2..], ["Write on transactional id outhook.definitions", "Read on topic shop.public.orders"]);
     secured.assert_refused("this client lacks Read, Write and DescribeConfigs on topics outhook.dead-letters, ");
 
-    secured.add_as_the_page_says(|line| !line.contains("--operation Create"));
+    secured.add_documented_acls(|line| !line.contains("--operation Create"));
     let may_not_create = secured.check(1);
     let lacks = behind(&may_not_create.stdout, LACKS);
     assert!(lacks.len() == 1 && lacks[0].starts_with("Create on topics outhook."), "{}", may_not_create.stdout);
     secured.assert_refused("this client lacks Create on topic outhook.definitions; to fix it:");
 
-    secured.add_as_the_page_says(|line| line.contains("--operation Create"));
+    secured.add_documented_acls(|line| line.contains("--operation Create"));
     let receiver = Receiver::start();
     secured.define(&receiver);
     let instance = site.start();
@@ -162,13 +162,13 @@ fn the_acls_of_the_page_are_enough_and_each_that_is_missing_is_named_with_its_co
 }
 
 #[test]
-fn a_topic_of_a_source_that_may_not_be_read_is_named_and_the_others_are_read() {
+fn source_topic_without_read_access_is_named_and_others_are_read() {
     let mut secured = Secured::start();
     secured.cluster.broker().create_topic("crm.customers", 1, &[]);
     let topics = Value::from(vec![CHANGES, "crm.customers"]);
     let source = [("topics", topics), ("format", "outhook".into()), ("account", "acme".into())];
     secured.site.set("sources", vec![Table::from_iter(source.map(|(key, value)| (key.to_owned(), value)))]);
-    secured.add_as_the_page_says(|_| true);
+    secured.add_documented_acls(|_| true);
     let receiver = Receiver::start();
     secured.define(&receiver);
     let instance = secured.site.start();
@@ -185,12 +185,12 @@ fn a_topic_of_a_source_that_may_not_be_read_is_named_and_the_others_are_read() {
 }
 
 #[test]
-fn what_is_taken_from_a_running_instance_is_told_and_nothing_is_lost() {
+fn acls_removed_while_running_are_reported_and_nothing_is_lost() {
     let mut secured = Secured::start();
     // Long enough that a call waits in a topic.
     secured.site.set("delivery.retry", vec!["2s"; 5]);
     let (site, receiver) = (&secured.site, Receiver::start());
-    secured.add_as_the_page_says(|_| true);
+    secured.add_documented_acls(|_| true);
     secured.define(&receiver);
     let instance = site.start();
     for (id, taken, told) in [
@@ -215,7 +215,7 @@ fn what_is_taken_from_a_running_instance_is_told_and_nothing_is_lost() {
 }
 
 #[test]
-fn who_writes_definitions_needs_little_and_is_not_cut_off_by_a_check() {
+fn definitions_writer_needs_few_acls_and_is_not_fenced_by_a_check() {
     let secured = Secured::start();
     let (cluster, address, site) = (&secured.cluster, &secured.address, &secured.site);
     cluster.broker().create_topic("outhook.definitions", 1, &[("cleanup.policy", "compact")]);

@@ -71,7 +71,7 @@ fn await_map(site: &Site, settled: usize) -> (i64, String) {
 }
 
 #[test]
-fn what_settled_behind_a_straggler_is_not_sent_again_after_a_kill() {
+fn calls_settled_behind_a_straggler_are_not_repeated_after_a_kill() {
     const SETTLED: usize = 50_000;
     const UNDER_WAY: usize = 8;
     let (mut site, receiver, arrivals) = with_a_straggler(1);
@@ -110,7 +110,7 @@ fn what_settled_behind_a_straggler_is_not_sent_again_after_a_kill() {
 
 /// A stop whose deadline passes leaves the straggler to the next instance, with both group protocols.
 #[test]
-fn what_settled_behind_a_straggler_is_not_sent_again_after_a_stop() {
+fn calls_settled_behind_a_straggler_are_not_repeated_after_a_stop() {
     for protocol in ["classic", "consumer"] {
         let (mut site, receiver, arrivals) = with_a_straggler(1);
         site.set("kafka.group_protocol", protocol);
@@ -135,7 +135,7 @@ fn what_settled_behind_a_straggler_is_not_sent_again_after_a_stop() {
 /// A partition that moves to another instance is drained first, as long as its stragglers take. Records that settle
 /// meanwhile are committed as usual, so a kill in that time causes no repeated messages.
 #[test]
-fn what_settles_while_partitions_are_drained_is_not_sent_again_after_a_kill() {
+fn calls_settled_during_a_drain_are_not_repeated_after_a_kill() {
     const EACH: usize = 8;
     let (mut site, receiver, arrivals) = with_a_straggler(2);
     site.set("kafka.session_timeout", "6s");
@@ -194,7 +194,7 @@ fn a_map_of_a_recreated_topic_loses_nothing() {
 
 /// Metadata of other programs does no harm.
 #[test]
-fn metadata_of_others_is_no_map() {
+fn commit_metadata_of_other_programs_is_ignored() {
     let (site, receiver, arrivals) = with_a_straggler(1);
     site.produce((0..10).map(order));
     let broker = Broker::get();

@@ -21,7 +21,7 @@ fn made(api: &Api, name: &str) -> String {
 }
 
 #[test]
-fn who_reads_the_message_log_all_the_time_leaves_places_to_others() {
+fn constant_message_log_reads_leave_capacity_for_other_accounts() {
     let receiver = Receiver::start();
     let site = Site::new(OUTHOOK, 1);
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
@@ -50,7 +50,7 @@ fn who_reads_the_message_log_all_the_time_leaves_places_to_others() {
 }
 
 #[test]
-fn an_accounts_definitions_are_bounded_in_number_bytes_and_changes_a_second() {
+fn definitions_of_an_account_are_limited_in_number_bytes_and_rate() {
     let mut site = Site::new(OUTHOOK, 1);
     site.set("definitions.max_webhooks", 2);
     site.set("definitions.max_account_events", 2);

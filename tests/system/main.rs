@@ -2,13 +2,13 @@
 //! tests take about six minutes, so `cargo test --test system` runs them, and `cargo test` alone does not.
 
 mod acl;
+mod broker_failures;
 mod completion;
-mod dialled;
-mod endpoint_news;
+mod endpoint_connections;
+mod endpoint_responses;
 mod hostile;
-mod kafka_trouble;
 mod limits;
-mod log_ends;
+mod log_boundaries;
 mod message_log;
 mod overflow;
 mod recreated;

@@ -41,7 +41,7 @@ fn entries(site: &Site) -> Vec<Value> {
 }
 
 #[test]
-fn a_message_has_its_attempts_with_what_was_dialled_and_answered() {
+fn message_lists_its_attempts_with_address_and_response() {
     let receiver = Receiver::start();
     let site = site(&receiver, &[]);
     receiver.answer_first("/orders", [Answer::Body(503, "later, please"), Answer::Status(500)]);
@@ -98,7 +98,7 @@ fn a_message_has_its_attempts_with_what_was_dialled_and_answered() {
 }
 
 #[test]
-fn queries_choose_messages_and_bad_ones_are_named() {
+fn queries_filter_messages_and_invalid_ones_are_rejected() {
     let receiver = Receiver::start();
     let site = site(&receiver, &[]);
     receiver.answer_first("/orders", [Answer::Status(410)]);
@@ -180,7 +180,7 @@ fn said(site: &Site, arguments: &[&str], code: i32) -> String {
 }
 
 #[test]
-fn the_command_lists_and_shows_messages_and_sends_them_again() {
+fn messages_command_lists_shows_and_resends() {
     let receiver = Receiver::start();
     let site = site(&receiver, &[]);
     receiver.answer_first("/orders", [Answer::Body(503, "later, please"), Answer::Status(204)]);
@@ -238,7 +238,7 @@ fn the_command_lists_and_shows_messages_and_sends_them_again() {
 }
 
 #[test]
-fn a_level_says_which_attempts_are_logged() {
+fn level_selects_the_attempts_that_are_logged() {
     let logged = |level: &str| -> (Site, Instance, Api) {
         let receiver = Receiver::start();
         let site = site(&receiver, &[("message_log.level", level)]);
@@ -267,7 +267,7 @@ fn a_level_says_which_attempts_are_logged() {
 }
 
 #[test]
-fn a_stop_writes_what_was_logged() {
+fn stop_flushes_the_message_log() {
     let receiver = Receiver::start();
     let site = site(&receiver, &[]);
     let instance = site.start();
@@ -278,7 +278,7 @@ fn a_stop_writes_what_was_logged() {
 }
 
 #[test]
-fn a_topic_that_takes_nothing_holds_nothing_up_and_what_is_left_out_is_counted() {
+fn rejected_log_entries_are_counted_and_do_not_delay_delivery() {
     let receiver = Receiver::start();
     let site = site(&receiver, &[]);
     Broker::get().create_topic(&site.message_log, 1, &[("max.message.bytes", "10")]);
@@ -296,7 +296,7 @@ fn a_topic_that_takes_nothing_holds_nothing_up_and_what_is_left_out_is_counted()
 }
 
 #[test]
-fn a_message_is_sent_again_as_the_same_message_by_its_account_only() {
+fn message_is_resent_unchanged_and_only_by_its_account() {
     let receiver = Receiver::start();
     let site = site(&receiver, &[]);
     let (of_acme, of_zoo) = (site.client(&["--account", "acme"]), site.client(&["--account", "zoo"]));

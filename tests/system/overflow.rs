@@ -53,7 +53,7 @@ fn writes(site: &Site) -> (i64, i64) {
 }
 
 #[test]
-fn a_backlog_of_a_slow_endpoint_moves_at_its_pace_and_keeps_no_other_waiting() {
+fn backlog_of_a_slow_endpoint_moves_at_its_pace_and_delays_no_other() {
     const CALLS: usize = 400;
     let receiver = Receiver::start();
     let site = slow_and_quick(&receiver);
@@ -77,7 +77,7 @@ fn a_backlog_of_a_slow_endpoint_moves_at_its_pace_and_keeps_no_other_waiting() {
 }
 
 #[test]
-fn a_stop_in_the_middle_of_an_overflow_is_clean_and_nothing_comes_twice() {
+fn stop_during_an_overflow_is_clean_and_repeats_nothing() {
     const CALLS: usize = 300;
     let receiver = Receiver::start();
     let site = slow_and_quick(&receiver);
@@ -94,7 +94,7 @@ fn a_stop_in_the_middle_of_an_overflow_is_clean_and_nothing_comes_twice() {
 }
 
 #[test]
-fn a_kill_in_the_middle_of_an_overflow_loses_nothing() {
+fn kill_during_an_overflow_loses_nothing() {
     const CALLS: usize = 300;
     let receiver = Receiver::start();
     let mut site = slow_and_quick(&receiver);
@@ -116,7 +116,7 @@ fn a_kill_in_the_middle_of_an_overflow_loses_nothing() {
 }
 
 #[test]
-fn calls_of_an_endpoint_that_fails_wait_until_it_works_and_then_come_at_once() {
+fn calls_of_a_failing_endpoint_are_sent_as_soon_as_it_works_again() {
     const CALLS: usize = 200;
     let receiver = Receiver::start();
     let site = with_breaker(&receiver, "1s");
@@ -135,7 +135,7 @@ fn calls_of_an_endpoint_that_fails_wait_until_it_works_and_then_come_at_once() {
 }
 
 #[test]
-fn endpoints_are_listed_with_what_waits_for_them_and_tried_when_somebody_says_so() {
+fn endpoints_are_listed_with_waiting_calls_and_retried_on_request() {
     const CALLS: usize = 50;
     let receiver = Receiver::start();
     // Without an order to retry now, the next probe is far off.
@@ -171,7 +171,7 @@ fn listed(site: &Site) -> Option<serde_json::Value> {
 }
 
 #[test]
-fn a_call_that_waits_for_its_next_attempt_is_listed_and_tried_when_somebody_says_so() {
+fn call_that_waits_for_its_retry_is_listed_and_retried_on_request() {
     let receiver = Receiver::start();
     let mut site = with_breaker(&receiver, "1s");
     site.set("retries.tiers", vec!["1s", "10m"]);
@@ -189,7 +189,7 @@ fn a_call_that_waits_for_its_next_attempt_is_listed_and_tried_when_somebody_says
 }
 
 #[test]
-fn what_waits_in_retry_topics_comes_forward_when_its_endpoint_works_again() {
+fn calls_in_retry_topics_are_sent_early_when_their_endpoint_recovers() {
     let receiver = Receiver::start();
     let mut site = with_breaker(&receiver, "1s");
     site.set("retries.tiers", vec!["1s", "10m"]);
@@ -215,7 +215,7 @@ fn what_waits_in_retry_topics_comes_forward_when_its_endpoint_works_again() {
 }
 
 #[test]
-fn large_messages_for_endpoints_that_hang_hold_no_other_up() {
+fn large_messages_for_hanging_endpoints_delay_no_other() {
     let receiver = Receiver::start();
     let mut site = Site::new(OUTHOOK, 1);
     site.set("memory.budget_mib", 32);
@@ -247,7 +247,7 @@ fn waits_in(instances: &[Instance], place: &str) -> f64 {
 }
 
 #[test]
-fn an_account_sees_its_endpoints_over_rest_and_has_them_tried_by_whichever_instance_can() {
+fn account_lists_and_retries_its_endpoints_through_any_instance() {
     const CALLS: usize = 50;
     let receiver = Receiver::start();
     // Without an order to retry now, the next probe is far off.
@@ -301,7 +301,7 @@ fn an_account_sees_its_endpoints_over_rest_and_has_them_tried_by_whichever_insta
 }
 
 #[test]
-fn a_throttled_backlog_moves_at_the_throttles_pace_and_is_written_once() {
+fn throttled_backlog_moves_at_the_throttle_rate_and_is_written_once() {
     const CALLS: usize = 200;
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.queue_wait", "100ms");
@@ -320,7 +320,7 @@ fn a_throttled_backlog_moves_at_the_throttles_pace_and_is_written_once() {
 }
 
 #[test]
-fn what_waits_for_a_deleted_webhook_is_cancelled() {
+fn waiting_calls_of_a_deleted_webhook_are_cancelled() {
     let receiver = Receiver::start();
     let mut site = slow_and_quick(&receiver);
     site.set("delivery.breaker_failures", 3);
@@ -350,7 +350,7 @@ fn waiting(instance: &Instance) -> f64 {
 }
 
 #[test]
-fn each_instance_has_its_part_of_the_overflow_log_though_one_came_later() {
+fn overflow_partitions_are_split_evenly_after_a_late_join() {
     let mut site = Site::new(OUTHOOK, 1);
     site.set("overflow.partitions", 8);
     let instances = [site.start(), site.start()];
@@ -363,7 +363,7 @@ fn each_instance_has_its_part_of_the_overflow_log_though_one_came_later() {
 }
 
 #[test]
-fn the_overflow_log_is_read_on_from_where_the_group_of_earlier_versions_left_off() {
+fn overflow_log_continues_at_the_commit_of_earlier_versions() {
     let broker = Broker::get();
     let mut site = Site::new(OUTHOOK, 1);
     site.set("overflow.partitions", 1);

@@ -35,7 +35,7 @@ fn settled(protocol: &str) -> (Site, Receiver, (i64, String)) {
 
 /// Recreates the topic with these orders, and repeats the group's old commit. Kafka deletes the commits of a deleted
 /// topic, but not a commit that arrives later.
-fn make_anew(site: &Site, orders: std::ops::Range<usize>, (offset, metadata): &(i64, String)) {
+fn recreate_topic(site: &Site, orders: std::ops::Range<usize>, (offset, metadata): &(i64, String)) {
     let broker = Broker::get();
     broker.delete_topic(&site.changes);
     broker.create_topic(&site.changes, 1, &[]);
@@ -55,10 +55,10 @@ fn ids(receiver: &Receiver) -> BTreeMap<usize, BTreeSet<String>> {
 
 /// Checks that all records of a recreated topic of this length are sent, with new message ids.
 #[track_caller]
-fn all_come_with_other_ids(count: usize) {
+fn assert_all_sent_with_other_ids(count: usize) {
     for protocol in ["classic", "consumer"] {
         let (site, receiver, commit) = settled(protocol);
-        make_anew(&site, OLD..OLD + count, &commit);
+        recreate_topic(&site, OLD..OLD + count, &commit);
         let instance = site.start();
         site.await_settled(SOON);
         let ids = ids(&receiver);
@@ -73,21 +73,21 @@ fn all_come_with_other_ids(count: usize) {
 
 #[test]
 fn a_shorter_recreated_topic_sends_all_with_other_ids() {
-    all_come_with_other_ids(OLD / 2);
+    assert_all_sent_with_other_ids(OLD / 2);
 }
 
 #[test]
 fn a_recreated_topic_that_is_as_long_sends_all_with_other_ids() {
-    all_come_with_other_ids(OLD);
+    assert_all_sent_with_other_ids(OLD);
 }
 
 #[test]
 fn a_longer_recreated_topic_sends_all_with_other_ids() {
-    all_come_with_other_ids(2 * OLD);
+    assert_all_sent_with_other_ids(2 * OLD);
 }
 
 #[test]
-fn a_topic_whose_old_records_are_gone_is_read_on() {
+fn topic_with_deleted_records_is_not_taken_for_recreated() {
     let broker = Broker::get();
     let (site, receiver, _) = settled("classic");
     broker.delete_before(&site.changes, OLD as i64);

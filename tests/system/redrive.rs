@@ -16,7 +16,7 @@ struct Failed {
 }
 
 /// Dead-lettered calls to two endpoints, which work by now, and an undecodable record.
-fn mended() -> Failed {
+fn dead_letters_with_fixed_receivers() -> Failed {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.retry", vec!["0s"]);
     receiver.verify("/crm", SECRET);
@@ -60,8 +60,8 @@ fn ids_of(letters: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn what_a_mended_receiver_missed_is_delivered_once_as_the_same_messages() {
-    let Failed { site, receiver, instance: _instance } = mended();
+fn redriven_calls_are_delivered_once_as_the_same_messages() {
+    let Failed { site, receiver, instance: _instance } = dead_letters_with_fixed_receivers();
     let endpoint = receiver.url("/crm");
     let of_crm = ["--endpoint", endpoint.as_str()];
     let refused = receiver.requests("/crm");
@@ -104,8 +104,8 @@ fn what_a_mended_receiver_missed_is_delivered_once_as_the_same_messages() {
 }
 
 #[test]
-fn which_letters_must_be_said_and_what_is_no_call_is_skipped() {
-    let Failed { site, receiver, instance: _instance } = mended();
+fn redrive_requires_a_selection_and_skips_letters_without_a_call() {
+    let Failed { site, receiver, instance: _instance } = dead_letters_with_fixed_receivers();
     for (arguments, part) in [
         (&[][..], "required arguments were not provided"),
         (&["2:x"], "is not a dead letter's id"),
@@ -125,8 +125,8 @@ fn which_letters_must_be_said_and_what_is_no_call_is_skipped() {
 }
 
 #[test]
-fn an_account_redrives_its_own_letters_over_rest_and_no_others() {
-    let Failed { site, receiver, instance } = mended();
+fn account_redrives_only_its_own_letters_over_rest() {
+    let Failed { site, receiver, instance } = dead_letters_with_fixed_receivers();
     let acme = instance.api(&site.client(&["--account", "acme"]));
     let zoo = instance.api(&site.client(&["--account", "zoo"]));
     let found = letters(&site, &["--endpoint", &receiver.url("/crm")]);

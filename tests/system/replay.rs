@@ -56,7 +56,7 @@ fn at_rest(partitions: i32, receiver: &Receiver) -> (Site, String) {
 }
 
 #[test]
-fn a_webhook_gets_what_was_before_it_and_another_gets_again_what_it_had_with_the_same_ids() {
+fn replay_serves_a_new_webhook_and_repeats_messages_with_the_same_ids() {
     let (site, receiver) = (Site::new(OUTHOOK, 2), Receiver::start());
     let inserts = ["EventType: table.recordInsert, ObjectName: orders"];
     let to = |path: &str| vec![receiver.url(path)];
@@ -94,7 +94,7 @@ fn a_webhook_gets_what_was_before_it_and_another_gets_again_what_it_had_with_the
 }
 
 #[test]
-fn a_range_is_of_offsets_or_of_times_and_what_cannot_be_read_is_told() {
+fn range_by_offsets_or_times_reports_undecodable_records() {
     let receiver = Receiver::start();
     let (site, webhook) = at_rest(1, &receiver);
     let of_minute = |minute: i64| {
@@ -135,7 +135,7 @@ fn a_range_is_of_offsets_or_of_times_and_what_cannot_be_read_is_told() {
 }
 
 #[test]
-fn a_replay_that_is_interrupted_says_how_to_go_on_and_nothing_is_lost_or_written_twice() {
+fn interrupted_replay_prints_the_command_that_completes_it() {
     const MANY: usize = 300;
     let receiver = Receiver::start();
     let (site, webhook) = at_rest(3, &receiver);
@@ -160,7 +160,7 @@ fn a_replay_that_is_interrupted_says_how_to_go_on_and_nothing_is_lost_or_written
 }
 
 #[test]
-fn what_is_wrong_is_named_and_what_would_be_cancelled_is_left_out() {
+fn invalid_replays_are_rejected_and_cancelled_calls_are_skipped() {
     let receiver = Receiver::start();
     let (mut site, webhook) = at_rest(2, &receiver);
     site.produce((0..3).map(order));

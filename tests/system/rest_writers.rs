@@ -42,7 +42,7 @@ fn quickly_compacted(site: &mut Site) {
 }
 
 #[test]
-fn of_creates_that_exclude_each_other_on_two_instances_exactly_one_wins() {
+fn exactly_one_of_conflicting_creates_on_two_instances_wins() {
     const ROUNDS: usize = 50;
     let mut site = Site::new(OUTHOOK, 2);
     quickly_compacted(&mut site);
@@ -111,7 +111,7 @@ fn of_creates_that_exclude_each_other_on_two_instances_exactly_one_wins() {
 }
 
 #[test]
-fn what_was_answered_is_known_to_the_next_request_though_the_marker_of_its_commit_comes_late() {
+fn next_request_sees_a_write_even_if_its_commit_marker_is_late() {
     const ROUNDS: usize = 200;
     let late = Duration::from_millis(15)..Duration::from_millis(100);
     let cluster = Cluster::with_late_markers(late).expect("the broker starts");
@@ -137,7 +137,7 @@ fn what_was_answered_is_known_to_the_next_request_though_the_marker_of_its_commi
 }
 
 #[test]
-fn an_instance_that_is_killed_while_it_writes_leaves_nothing_half_applied() {
+fn kill_during_a_write_leaves_nothing_half_applied() {
     const EVENTS: usize = 200;
     const KILLS: u64 = 40;
     let site = Site::new(OUTHOOK, 1);
@@ -289,7 +289,7 @@ fn secrets_in_the_topic_are_sealed_and_a_new_key_takes_over() {
 }
 
 #[test]
-fn a_url_that_is_changed_counts_from_the_answer_on() {
+fn changed_url_applies_as_soon_as_the_request_is_answered() {
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     let (credentials, instance) = (site.client(&[]), site.start());
     let api = instance.api(&credentials);
@@ -305,7 +305,7 @@ fn a_url_that_is_changed_counts_from_the_answer_on() {
 }
 
 #[test]
-fn two_instances_that_are_written_to_all_the_time_take_turns_and_refuse_nobody() {
+fn constantly_written_instances_take_turns_and_refuse_no_request() {
     const CLIENTS: usize = 6;
     const CREATES: usize = 25;
     let site = Site::new(OUTHOOK, 1);
@@ -337,7 +337,7 @@ fn two_instances_that_are_written_to_all_the_time_take_turns_and_refuse_nobody()
 }
 
 #[test]
-fn an_instance_without_the_key_stops_and_loses_nothing_and_nobody_writes_without_it() {
+fn instance_without_the_secret_key_stops_and_writes_and_loses_nothing() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.apply(&inserted_orders("first", &[receiver.url("/first")]));
     let instance = site.start();

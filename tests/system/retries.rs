@@ -7,7 +7,7 @@ use harness::{Answer, Broker, Receiver, SECRET, Signature, Site, inserted_orders
 use crate::{OUTHOOK, SOON, waiting};
 
 #[test]
-fn a_call_that_waits_outlasts_the_instance_that_sent_it_to_wait() {
+fn waiting_call_survives_a_kill_of_its_instance() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.retry", vec!["0s", "3s"]);
     site.set("kafka.session_timeout", "6s");
@@ -33,7 +33,7 @@ fn a_call_that_waits_outlasts_the_instance_that_sent_it_to_wait() {
 
 /// After a crash, calls that were written but not committed are written again.
 #[test]
-fn a_copy_of_a_call_that_waits_is_passed_over() {
+fn duplicate_of_a_waiting_call_is_skipped() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.retry", vec!["3s", "0s"]);
     site.set("retries.tiers", vec!["3s"]);
@@ -56,7 +56,7 @@ fn a_copy_of_a_call_that_waits_is_passed_over() {
 }
 
 #[test]
-fn a_whole_schedule_runs_in_time_and_ends_in_a_dead_letter() {
+fn retry_schedule_runs_in_time_and_ends_in_a_dead_letter() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     let waits = [0, 300, 700, 1500, 2500];
     site.set("delivery.retry", waits.map(|wait| format!("{wait}ms")).to_vec());
@@ -79,7 +79,7 @@ fn a_whole_schedule_runs_in_time_and_ends_in_a_dead_letter() {
 }
 
 #[test]
-fn a_retry_goes_where_its_webhook_says_now_with_the_body_of_then() {
+fn retry_uses_the_current_url_and_the_original_body() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.retry", vec!["2s"]);
     let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -98,7 +98,7 @@ fn a_retry_goes_where_its_webhook_says_now_with_the_body_of_then() {
 }
 
 #[test]
-fn what_waits_for_a_deleted_event_is_cancelled_and_for_another_is_not() {
+fn waiting_calls_of_deleted_events_are_cancelled_and_others_are_sent() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.retry", vec!["2s"]);
     receiver.answer_first("/gone", [Answer::Status(500)]);
@@ -123,7 +123,7 @@ fn what_waits_for_a_deleted_event_is_cancelled_and_for_another_is_not() {
 }
 
 #[test]
-fn an_endpoint_that_hangs_holds_nobody_up_and_gets_everything_once_it_works() {
+fn hanging_endpoint_delays_no_other_and_gets_all_calls_once_it_works() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.first_byte_timeout", "2s");
     site.set("delivery.connect_timeout", "2s");
@@ -150,7 +150,7 @@ fn an_endpoint_that_hangs_holds_nobody_up_and_gets_everything_once_it_works() {
 }
 
 #[test]
-fn what_is_no_call_in_a_retry_topic_becomes_a_dead_letter() {
+fn invalid_record_in_a_retry_topic_becomes_a_dead_letter() {
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     receiver.answer_first("/orders", [Answer::Status(500), Answer::Status(500)]);
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
@@ -165,7 +165,7 @@ fn what_is_no_call_in_a_retry_topic_becomes_a_dead_letter() {
 }
 
 #[test]
-fn a_retry_too_large_for_its_topic_becomes_a_dead_letter_and_the_others_go_on() {
+fn retry_too_large_for_its_topic_is_dead_lettered_and_others_continue() {
     let broker = Broker::get();
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.retry", vec!["300ms"]);
@@ -227,7 +227,7 @@ fn a_retry_too_large_for_its_topic_becomes_a_dead_letter_and_the_others_go_on() 
 }
 
 #[test]
-fn a_call_whose_definition_is_lost_becomes_a_dead_letter_and_one_that_may_be_known_soon_waits() {
+fn old_call_without_definition_is_dead_lettered_and_a_recent_one_waits() {
     let broker = Broker::get();
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.retry", vec!["1s"]);

@@ -55,7 +55,7 @@ impl Came {
 }
 
 #[test]
-fn rows_arrive_in_their_order_though_the_endpoint_fails_and_an_instance_is_killed() {
+fn rows_arrive_in_order_despite_endpoint_failures_and_a_kill() {
     const CHANGES: usize = 600;
     let mut site = Site::new(OUTHOOK, 4);
     site.set("kafka.session_timeout", "6s");
@@ -79,7 +79,7 @@ fn rows_arrive_in_their_order_though_the_endpoint_fails_and_an_instance_is_kille
 }
 
 #[test]
-fn a_dead_endpoint_in_order_holds_up_nobody_else_and_what_it_has_no_place_for_is_a_dead_letter() {
+fn dead_row_order_endpoint_delays_no_other_and_excess_is_dead_lettered() {
     const CHANGES: usize = 400;
     let (mut site, receiver) = (Site::new(OUTHOOK, 2), Receiver::start());
     site.set("delivery.queue_calls", 64);
@@ -130,7 +130,7 @@ fn a_dead_endpoint_in_order_holds_up_nobody_else_and_what_it_has_no_place_for_is
 }
 
 #[test]
-fn what_is_redriven_arrives_in_order_too_however_much_it_is() {
+fn large_redrives_arrive_in_row_order() {
     // More than is read in one batch.
     const CHANGES: usize = 1_500;
     let (mut site, receiver) = (Site::new(OUTHOOK, 2), Receiver::start());
@@ -156,7 +156,7 @@ fn what_is_redriven_arrives_in_order_too_however_much_it_is() {
 }
 
 #[test]
-fn what_is_too_large_for_the_topic_is_a_dead_letter_and_the_others_go_on_in_order() {
+fn oversized_row_order_call_is_dead_lettered_and_others_stay_in_order() {
     const CHANGES: usize = 400;
     const MOST: usize = 20_000;
     let broker = Broker::get();
@@ -198,7 +198,7 @@ fn what_is_too_large_for_the_topic_is_a_dead_letter_and_the_others_go_on_in_orde
 }
 
 #[test]
-fn throttling_holds_for_a_webhook_in_order_over_two_instances() {
+fn throttling_holds_with_row_order_over_two_instances() {
     const CHANGES: usize = 40;
     let (site, receiver) = (Site::new(OUTHOOK, 4), Receiver::start());
     let yaml = in_row_order(&webhooks(&[("orders", &[receiver.url("/orders")], INSERTS)]));
@@ -221,7 +221,7 @@ fn throttling_holds_for_a_webhook_in_order_over_two_instances() {
 }
 
 #[test]
-fn an_order_is_kept_shown_and_set_back() {
+fn order_setting_is_stored_shown_and_reset() {
     let site = Site::new(OUTHOOK, 1);
     let (credentials, instance) = (site.client(&[]), site.start());
     let api = instance.api(&credentials);
@@ -278,7 +278,7 @@ impl ByTheDocs {
 }
 
 #[test]
-fn a_receiver_that_follows_the_docs_has_each_rows_newest_state_without_row_order() {
+fn documented_receiver_logic_has_the_newest_row_state_without_order() {
     const CHANGES: usize = 200;
     let (mut site, receiver) = (Site::new(OUTHOOK, 2), Receiver::start());
     site.set("delivery.retry", vec!["300ms"; 20]);

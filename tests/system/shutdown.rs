@@ -10,7 +10,7 @@ use crate::{OUTHOOK, SOON};
 const CHANGES: usize = 20_000;
 
 #[test]
-fn a_stop_under_load_drains_and_nothing_is_lost_or_doubled() {
+fn stop_under_load_drains_and_loses_or_repeats_nothing() {
     let (site, receiver) = (Site::new(OUTHOOK, 4), Receiver::start());
     // Slow responses, so that calls are in flight at the time of the stop.
     receiver.answer("/orders", Answer::Late(Duration::from_millis(5), 204));
@@ -37,7 +37,7 @@ fn a_stop_under_load_drains_and_nothing_is_lost_or_doubled() {
 }
 
 #[test]
-fn a_stop_whose_deadline_passes_says_so_and_loses_nothing() {
+fn stop_that_exceeds_its_deadline_reports_it_and_loses_nothing() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("drain.deadline", "500ms");
     receiver.answer("/orders", Answer::Hang);
@@ -58,7 +58,7 @@ fn a_stop_whose_deadline_passes_says_so_and_loses_nothing() {
 }
 
 #[test]
-fn an_instance_that_joins_while_another_drains_gets_nothing_twice() {
+fn instance_that_joins_during_a_drain_gets_nothing_twice() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 4), Receiver::start());
     receiver.answer("/orders", Answer::Late(Duration::from_millis(20), 204));
     site.set("delivery.concurrency", 8);
@@ -80,7 +80,7 @@ fn an_instance_that_joins_while_another_drains_gets_nothing_twice() {
 }
 
 #[test]
-fn an_instance_whose_place_in_the_group_is_taken_ends_and_says_why() {
+fn instance_fenced_by_the_same_instance_id_exits_with_the_reason() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("kafka.instance_id", "one");
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));

@@ -73,7 +73,7 @@ fn stop(instance: Instance) {
 }
 
 #[test]
-fn counts_are_those_of_all_instances_and_survive_their_restart() {
+fn counts_cover_all_instances_and_survive_restarts() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 4), Receiver::start());
     site.set("delivery.retry", vec!["0s", "0s"]);
     // Every call is attempted, even after many failures.
@@ -112,7 +112,7 @@ fn counts_are_those_of_all_instances_and_survive_their_restart() {
 }
 
 #[test]
-fn what_was_written_before_a_kill_is_counted() {
+fn counts_written_before_a_kill_are_kept() {
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
     let event = events(&site)["shipping"];
@@ -158,7 +158,7 @@ fn tables_and_their_fields_survive_a_restart() {
 }
 
 #[test]
-fn the_topic_is_created_as_it_has_to_be_and_a_wrong_one_is_refused() {
+fn stats_topic_is_created_correctly_and_a_wrong_one_is_rejected() {
     let mut site = Site::new(OUTHOOK, 1);
     let (new, wrong) = (Broker::get().unique("new-stats"), Broker::get().unique("wrong-stats"));
     site.set("stats.topic", new.clone());

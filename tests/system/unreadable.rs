@@ -42,7 +42,7 @@ fn await_named(instance: &Instance, site: &Site, offset: i64) {
 }
 
 #[test]
-fn a_small_batch_that_is_too_large_unpacked_stops_nothing() {
+fn batch_too_large_when_decompressed_does_not_stop_the_partition() {
     let (site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.apply(&inserted_orders("shipping", &[receiver.url("/orders")]));
     site.produce([order(1)]);
@@ -72,7 +72,7 @@ fn a_small_batch_that_is_too_large_unpacked_stops_nothing() {
 }
 
 #[test]
-fn batches_that_break_on_the_brokers_disk_stop_nothing() {
+fn batches_corrupted_on_the_brokers_disk_do_not_stop_the_partition() {
     let mut cluster = Cluster::start(1).expect("the broker starts");
     let broker = cluster.site_broker();
     let (site, receiver) = (Site::on(broker, OUTHOOK, 1), Receiver::start());

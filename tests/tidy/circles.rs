@@ -31,7 +31,7 @@ pub fn circles(files: &[(Module, &SourceFile)]) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for module in uses.keys() {
-        if let Some(circle) = way_back(module, &uses)
+        if let Some(circle) = cycle_of(module, &uses)
             && seen.insert(circle.iter().copied().collect::<BTreeSet<_>>())
         {
             let names: Vec<String> = circle.iter().map(|module| module.join("::")).collect();
@@ -61,7 +61,7 @@ fn defined_in<'m>(
 }
 
 /// The shortest path of uses from a module back to itself.
-fn way_back<'m>(start: &'m Module, uses: &BTreeMap<&'m Module, BTreeSet<&'m Module>>) -> Option<Vec<&'m Module>> {
+fn cycle_of<'m>(start: &'m Module, uses: &BTreeMap<&'m Module, BTreeSet<&'m Module>>) -> Option<Vec<&'m Module>> {
     let mut ways = vec![vec![start]];
     let mut reached = BTreeSet::new();
     while !ways.is_empty() {
@@ -83,7 +83,7 @@ fn way_back<'m>(start: &'m Module, uses: &BTreeMap<&'m Module, BTreeSet<&'m Modu
 }
 
 #[test]
-fn a_circle_is_found_through_re_exports_and_parents_make_none() {
+fn circles_are_found_through_reexports_but_not_through_parents() {
     let file = |module: &str, text: &str| {
         let module: Module = module.split("::").map(str::to_owned).collect();
         let source = SourceFile::read(&module, text).expect("the text is valid Rust");

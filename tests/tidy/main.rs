@@ -26,13 +26,13 @@ const LEFTOVERS: [&str; 6] =
     [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), "todo!(", "unimplemented!(", "dbg!("];
 
 #[test]
-fn the_source_keeps_the_rules() {
+fn source_code_follows_the_rules() {
     let found = check(&source());
     assert!(found.is_empty(), "{} rules broken:\n{}", found.len(), found.join("\n"));
 }
 
 #[test]
-fn nothing_is_left_unfinished() {
+fn no_unfinished_markers_are_left() {
     let mut found = Vec::new();
     for folder in ["src", "crates", "tests", "benches", "fuzz/src", "fuzz/fuzz_targets"] {
         for (path, text) in files(Path::new(folder)) {
@@ -51,7 +51,7 @@ fn nothing_is_left_unfinished() {
 }
 
 #[test]
-fn the_table_points_only_up() {
+fn rooms_use_only_rooms_above_them() {
     for (position, room) in ROOMS.iter().enumerate() {
         for used in room.may_use.iter().filter(|used| **used != "*") {
             let above = ROOMS[..position].iter().any(|other| other.name == *used);
@@ -65,7 +65,7 @@ fn the_table_points_only_up() {
 }
 
 #[test]
-fn words_are_plain() {
+fn no_avoided_phrases_are_used() {
     let mut found = Vec::new();
     for (path, text) in source() {
         found
@@ -118,7 +118,7 @@ fn every_permission_is_used() {
 
 /// Checks that each rule finds a violation. A rule that finds nothing would enforce nothing.
 #[test]
-fn each_rule_finds_what_breaks_it() {
+fn each_rule_detects_its_violation() {
     let long = format!("//! Doc.\nfn long() {{\n{}}}\n", "    work();\n".repeat(FUNCTION_LINES));
     let broken = [
         (
@@ -171,7 +171,7 @@ fn each_rule_finds_what_breaks_it() {
 }
 
 #[test]
-fn tests_are_free_of_the_rules() {
+fn rules_do_not_apply_to_test_code() {
     let text = "//! Doc.\nuse crate::id;\n#[cfg(test)]\nmod tests {\n    use crate::deliver;\n    fn f() { g().unwrap() }\n}\n";
     assert_eq!(check(&[("src/decode.rs".into(), text.to_owned())]), [""; 0]);
     let tests = [

@@ -1,7 +1,7 @@
 //! The dependency rule as a table: which room may use which. A crate in `crates` counts as a room.
 
 /// A room, and the rooms it may use. All of them are above it in [`ROOMS`], so there are no cycles. The test
-/// `the_table_points_only_up` checks that.
+/// `rooms_use_only_rooms_above_them` checks that.
 pub struct Room {
     pub name: &'static str,
     pub may_use: &'static [&'static str],

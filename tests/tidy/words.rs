@@ -131,7 +131,7 @@ fn without_placeholders(text: &str) -> String {
 }
 
 #[test]
-fn phrases_are_found_as_words() {
+fn phrases_match_whole_words_only() {
     let found = |text: &str| phrases(text).count();
     assert_eq!(found("The producer is made anew."), 1);
     assert_eq!(found("An account's amendments"), 0);

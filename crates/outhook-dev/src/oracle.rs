@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_once_is_delivered() {
+    fn message_that_arrives_once_is_delivered() {
         let mut oracle = expecting(0..2);
         assert_eq!(oracle.came(0, at(7)), Finding::Delivered(Duration::from_millis(7)));
         oracle.came(1, at(9));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_doubled_message_is_found() {
+    fn duplicate_message_is_found() {
         let mut oracle = expecting(0..1);
         oracle.came(0, at(1));
         assert_eq!(oracle.came(0, at(2)), Finding::Duplicate);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_must_not_come_is_found() {
+    fn forbidden_message_is_found() {
         let mut oracle = Oracle::default();
         oracle.forbid(5);
         assert_eq!(oracle.came(5, at(1)), Finding::UncalledFor);
@@ -253,14 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_here_expects_is_no_error() {
+    fn unexpected_message_of_others_is_not_an_error() {
         let mut oracle = Oracle::default();
         assert_eq!(oracle.came(9, at(1)), Finding::Other);
         assert!(oracle.tally().is_clean());
     }
 
     #[test]
-    fn an_overdue_message_is_lost_until_it_comes() {
+    fn overdue_message_is_lost_until_it_arrives() {
         let mut oracle = expecting(0..1);
         oracle.look_for_overdue(at(60_000));
         assert_eq!((oracle.tally().lost, oracle.outstanding()), (0, 1));

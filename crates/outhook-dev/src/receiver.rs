@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_another_body_or_no_signature_is_refused() {
+    fn wrong_key_wrong_body_and_missing_signature_are_rejected() {
         let receiver = receiver();
         let good = signed(SECRET, b"{}");
         let other_key = signed("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", b"{}");
@@ -121,7 +121,7 @@ mod tests {
 
     /// Two URLs of one webhook get the same message id: the second message is not a duplicate.
     #[test]
-    fn a_path_of_somebody_else_is_counted_apart() {
+    fn message_on_a_foreign_path_is_counted_separately() {
         let receiver = receiver();
         assert_eq!(judge(&receiver, "/mine", &signed(SECRET, b"{}"), b"{}"), Judgement::Found(Finding::Other));
         assert_eq!(receiver.oracle.lock().outstanding(), 1);

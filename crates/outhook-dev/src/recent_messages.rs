@@ -108,14 +108,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_a_terminal_would_obey_and_no_secret_is_shown() {
+    fn terminal_control_codes_and_secrets_are_not_shown() {
         assert_eq!(gist("{\n  \"a\": \"\u{9b}31m\u{1b}[2J\"}".as_bytes()), "{ \"a\": \" 31m [2J\"}");
         assert_eq!(gist(br#"{"mine":"whsec_c2VjcmV0"}"#), "(body hidden: it contains a secret)");
         assert_eq!(gist("x".repeat(10_000).as_bytes()).len(), SHOWN);
     }
 
     #[test]
-    fn few_are_kept_but_every_fault() {
+    fn few_messages_are_kept_but_every_fault_is() {
         let glimpses = Glimpses::default();
         glimpses.offer(at(0), "/a", FINE, b"");
         glimpses.offer(at(149), "/b", FINE, b"");

@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_not_answered_with_a_flood() {
+    fn pause_is_not_followed_by_a_burst() {
         let mut pace = SteadyRate::new(2_000);
         pace.due(Duration::from_secs(1));
         assert_eq!(pace.due(Duration::from_secs(61)), 200);

@@ -91,7 +91,7 @@ impl Server {
 }
 
 #[tokio::test]
-async fn readiness_names_what_is_missing() {
+async fn readiness_names_the_missing_conditions() {
     let server = start().await;
     let known = server.readiness.condition("definitions caught up");
     let assigned = server.readiness.condition("partitions assigned");
@@ -120,7 +120,7 @@ async fn metrics_are_prometheus_text_with_buckets() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_json_too() {
+async fn unknown_path_wrong_method_and_oversized_head_are_rejected() {
     let server = start().await;
     let (status, body) = server.get_json("/metric").await;
     assert_eq!((status, body["Message"].as_str().unwrap().contains("/openapi.json")), (404, true));
@@ -132,7 +132,7 @@ async fn what_is_not_there_is_json_too() {
 }
 
 #[tokio::test]
-async fn the_root_leads_to_what_there_is() {
+async fn root_page_links_to_every_resource_without_scripts() {
     let server = start().await;
     let (head, page) = server.exchange("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     let head = head.to_lowercase();
@@ -154,14 +154,14 @@ async fn the_root_leads_to_what_there_is() {
 }
 
 #[tokio::test]
-async fn a_taken_address_is_named() {
+async fn bind_error_names_the_taken_address() {
     let server = start().await;
     let error = Listener::bind(&Config { address: server.address }).await.err().expect("it is taken");
     assert!(error.to_string().starts_with(&format!("can't listen on listen.address = \"{}\": ", server.address)));
 }
 
 #[tokio::test]
-async fn a_stop_ends_idle_connections_and_frees_the_address() {
+async fn stop_closes_idle_connections_and_frees_the_address() {
     let server = start().await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
     idle.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -176,7 +176,7 @@ async fn a_stop_ends_idle_connections_and_frees_the_address() {
 }
 
 #[tokio::test]
-async fn connections_that_never_read_keep_nobody_from_health_checks() {
+async fn clients_that_never_read_do_not_block_health_checks() {
     let server = start().await;
     let mut silent = Vec::new();
     for _ in 0..MAX_CONNECTIONS {
@@ -192,7 +192,7 @@ async fn connections_that_never_read_keep_nobody_from_health_checks() {
 }
 
 #[tokio::test]
-async fn a_request_names_one_host_and_says_how_long_it_is() {
+async fn requests_need_one_host_header_and_a_bounded_content_length() {
     let server = start().await;
     for hosts in ["", "host: x\r\nhost: y\r\n"] {
         let (status, body) =
@@ -207,7 +207,7 @@ async fn a_request_names_one_host_and_says_how_long_it_is() {
 }
 
 #[tokio::test]
-async fn who_sends_too_much_before_reading_anything_gets_the_reason() {
+async fn oversized_upload_gets_413_even_if_sent_before_reading() {
     let server = start().await;
     let body = vec![b' '; 8 * 1024 * 1024];
     let chunk = format!("{:x}\r\n", body.len()).into_bytes();

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_fails_too_often_waits_and_nobody_else_does() {
+    fn guesser_with_too_many_failures_waits_and_others_do_not() {
         let (guesses, now) = (GuessLimiter::default(), Instant::now());
         let (client, other) = (ClientId::from_random([1; 16]), ClientId::from_random([2; 16]));
         let guesser = (Some(IpAddr::from([10, 0, 0, 1])), Some(client));
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn number_of_remembered_guessers_is_bounded() {
         let (guesses, now) = (GuessLimiter::default(), Instant::now());
         for number in 0..30_000_u32 {
             guesses.record_failure((Some(IpAddr::from(number.to_be_bytes())), None), now);

@@ -52,7 +52,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn only_what_the_key_signed_for_this_and_in_time_is_good() {
+    fn only_tokens_of_this_key_and_kind_are_valid() {
         let client = ClientId::from_random([1; 16]);
         let token = sign(client, TokenKind::Access, HOUR, KEY);
         assert_eq!(client_of(&token, TokenKind::Access, KEY), Some(client));
@@ -68,7 +68,7 @@ mod tests {
 
     /// A token whose expiry is not a number must be refused, not treated as having no expiry (CVE-2026-25537).
     #[test]
-    fn a_time_that_is_no_number_is_refused() {
+    fn token_with_an_invalid_expiry_is_rejected() {
         hmac::install();
         let key = jsonwebtoken::EncodingKey::from_secret(KEY);
         let client = ClientId::from_random([1; 16]);

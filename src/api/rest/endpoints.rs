@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_chooses_its_line_and_none_chooses_all() {
+    fn retry_now_selects_the_given_url_or_all_urls() {
         let urls = || {
             let url = |(text, line): (&str, Option<u64>)| WebhookUrl { text: text.to_owned(), line: line.map(Line) };
             [("https://a.example/", Some(1)), ("https://b.example/", Some(2)), ("https://c.example/", None)].map(url)
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_of_an_endpoint_is_null() {
+    fn unknown_endpoint_properties_are_null() {
         let shown = |status| serde_json::to_value(EndpointState::of(status, time)).unwrap();
         let idle = shown(EndpointStatus::default());
         assert_eq!((&idle["State"], &idle["Breaker"]), (&"idle".into(), &"closed".into()));

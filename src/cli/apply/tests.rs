@@ -47,7 +47,7 @@ fn after(plan: &Plan) -> Definitions {
 }
 
 #[test]
-fn what_is_created_is_shown_and_its_secret_once_it_is() {
+fn created_webhook_is_shown_and_its_secret_only_after_the_apply() {
     let plan = plan_of(&Definitions::default(), FILE, false);
     let shown = report(&plan, true, false, false);
     assert_eq!(
@@ -69,7 +69,7 @@ fn what_is_created_is_shown_and_its_secret_once_it_is() {
 }
 
 #[test]
-fn what_changes_is_shown_line_by_line_and_colours_are_for_terminals() {
+fn changes_are_shown_as_a_line_diff_with_colours_only_on_terminals() {
     let definitions = after(&plan_of(&Definitions::default(), FILE, false));
     let file = FILE.replace("'b': 1", "'b': 2").replace(
         "  Events:",
@@ -94,7 +94,7 @@ fn what_changes_is_shown_line_by_line_and_colours_are_for_terminals() {
 }
 
 #[test]
-fn a_webhooks_own_settings_are_shown_without_what_is_secret() {
+fn delivery_settings_are_shown_with_secrets_hidden() {
     let file = |settings: &str| FILE.replace("  Events:", &format!("{settings}\n  Events:"));
     let before = file(
         "  Timeout: 7\n  RetrySchedule: [1, 5]\n  Headers: {X-Key: s3cret}\n  \
@@ -126,7 +126,7 @@ fn a_webhooks_own_settings_are_shown_without_what_is_secret() {
 }
 
 #[test]
-fn nothing_to_change_says_so_and_what_stays_is_counted() {
+fn empty_plan_says_nothing_to_change_and_counts_unnamed_definitions() {
     let definitions = after(&plan_of(&Definitions::default(), FILE, false));
     assert_eq!(report(&plan_of(&definitions, FILE, true), false, false, false), "nothing to change\n");
     let less = FILE.split("  - EventType: table.recordDelete").next().unwrap();

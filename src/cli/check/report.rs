@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_says_what_is_wrong_and_how_to_mend_it() {
+    fn check_report_lists_findings_with_their_fixes() {
         let mut report = CheckReport::default();
         report.add_ok("broker", "b:9092 answers\u{1b}[2J".to_owned());
         report.warning("source", "no topic matches cdc.* yet".to_owned());

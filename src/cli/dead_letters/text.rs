@@ -127,7 +127,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_table_is_aligned_and_each_letter_is_one_line_without_the_urls_token() {
+    fn dead_letter_table_has_one_aligned_line_each_without_url_tokens() {
         let rows = [opened(1044, &CALL, b"{}"), opened(7, &RECORD, b"\xff")].map(|opened| row(&opened.letter));
         assert_eq!(
             table(&TABLE_HEADER, &rows),
@@ -140,7 +140,7 @@ ID      WRITTEN (UTC)        CLASS        WEBHOOK  EVENT   TRIES  ENDPOINT OR RE
     }
 
     #[test]
-    fn a_letter_is_shown_with_what_is_known_of_it_and_without_its_secret() {
+    fn dead_letter_details_show_known_properties_and_hide_secrets() {
         let body = br#"{"secret":"whsec_AAAA","data":[]}"#;
         let shown = letter(&opened(1044, &CALL, body), false);
         assert!(shown.starts_with("dead letter 2:1044\n  what        a call: one message to one URL\n"), "{shown}");

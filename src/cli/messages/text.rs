@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_a_line_for_each_without_the_urls_token() {
+    fn message_table_has_one_line_each_without_url_tokens() {
         let rows = [failed(), cancelled()].map(|entry| row(&entry));
         assert_eq!(
             table(&TABLE_HEADER, &rows),
@@ -108,7 +108,7 @@ MESSAGE                               AT (UTC)             STATUS     CLASS     
     }
 
     #[test]
-    fn a_message_is_shown_with_each_attempt_once() {
+    fn message_details_list_each_attempt_once() {
         let shown = message(vec![failed(), cancelled(), failed()]).unwrap();
         assert!(shown.starts_with("message 00000000-0000-0000-0000-000000000007, the receiver's webhook-id\n"));
         assert!(

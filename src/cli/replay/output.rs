@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn of_calls_that_are_not_written_the_large_ones_are_counted_and_the_first_other_one_is_the_error() {
+    fn oversized_calls_are_counted_and_the_first_other_write_error_returned() {
         let args = args("outhook --topic orders --from 0 --webhook 3f0zq9");
         let mut told = ReplayProgress::new(&args, Terminal { is_terminal: false, colours: false });
         let (large, late) = (ErrorCode::MessageSizeTooLarge, ErrorCode::MessageTimedOut);

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn only_active_events_are_ready_and_the_others_say_why_not() {
+    fn only_active_events_are_ready_and_others_have_a_reason() {
         let chosen = args(&["crm001"], &["event1", "event3"]).select(&definitions()).unwrap();
         assert_eq!(chosen.ready().map(|event| event.to_string()).collect::<Vec<_>>(), ["event1"]);
         let left_out: Vec<_> = chosen.skipped_events().map(|(event, why)| format!("{event}: {why}")).collect();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nothing_has_is_told_with_what_there_is() {
+    fn unknown_webhook_or_event_is_rejected_with_the_existing_ones() {
         let unknown = |args: EventSelectorArgs| args.select(&definitions()).unwrap_err().to_string();
         let webhook = unknown(args(&["crm009"], &[]));
         assert_eq!(webhook, "there is no webhook crm009; there are crm001 (\"CRM\"), old001 (\"Old\")");

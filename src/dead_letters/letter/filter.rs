@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_begins_with_an_endpoint_as_a_whole_and_with_a_part_of_its_path() {
+    fn url_prefix_matches_the_whole_origin_and_part_of_the_path() {
         let begins = |prefix: &str, url: &str| prefix.parse::<UrlPrefix>().unwrap().is_prefix_of(url);
         for (prefix, url) in [
             ("https://a.example", "https://a.example/hooks/1?token=x"),

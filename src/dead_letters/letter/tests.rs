@@ -41,7 +41,7 @@ fn whole() -> Vec<(&'static str, &'static [u8])> {
 }
 
 #[test]
-fn each_header_is_read_and_what_is_missing_or_makes_no_sense_is_absent() {
+fn each_header_is_read_and_missing_or_invalid_ones_are_none() {
     let read = letter(&whole());
     assert_eq!((read.id.to_string().as_str(), read.written_at.as_second(), read.bytes), ("2:1044", 7, Some(2)));
     assert_eq!((read.kind, read.attempts, read.status), (Some(DeadLetterKind::Call), Some(5), Some(500)));
@@ -60,7 +60,7 @@ fn each_header_is_read_and_what_is_missing_or_makes_no_sense_is_absent() {
 }
 
 #[test]
-fn a_filter_takes_what_all_of_it_is_true_of() {
+fn filter_matches_only_if_all_its_conditions_hold() {
     let read = letter(&whole());
     let at = |second| Some(Timestamp::from_second(second).unwrap());
     let takes = |filter: DeadLetterFilter| filter.matches(&read);
@@ -94,7 +94,7 @@ fn a_filter_takes_what_all_of_it_is_true_of() {
 }
 
 #[test]
-fn a_marker_is_taken_by_who_asks_for_markers_only() {
+fn redriven_markers_match_only_a_filter_for_their_kind() {
     let marker = letter(&[("outhook-kind", b"redriven"), ("outhook-letter", b"1:1043")]);
     assert_eq!(marker.redriven_letter, Some(DeadLetterId { partition: 1, offset: 1043 }));
     assert!(!DeadLetterFilter::default().matches(&marker));
@@ -102,7 +102,7 @@ fn a_marker_is_taken_by_who_asks_for_markers_only() {
 }
 
 #[test]
-fn an_id_is_a_partition_and_an_offset() {
+fn letter_id_is_a_partition_and_an_offset() {
     assert_eq!("0:17".parse(), Ok(DeadLetterId { partition: 0, offset: 17 }));
     for bad in ["", ":", "1:", ":1", "1", "-1:2", "1:+2", "1:2:3", "1: 2", "2147483648:0", "0:9223372036854775808"] {
         assert!(bad.parse::<DeadLetterId>().is_err(), "{bad}");
@@ -111,7 +111,7 @@ fn an_id_is_a_partition_and_an_offset() {
 
 proptest! {
     #[test]
-    fn no_header_makes_it_fail(
+    fn arbitrary_headers_never_panic(
         names in vec(0..HEADERS.len(), 0..9), values in vec(vec(any::<u8>(), 0..20), 9), at in any::<i64>(),
     ) {
         let named = names.iter().zip(&values).map(|(name, value)| (HEADERS[*name].0, value.as_slice()));

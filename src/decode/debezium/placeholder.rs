@@ -50,14 +50,14 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_is_known_whatever_the_placeholder_is() {
+    fn every_encoding_of_a_custom_placeholder_is_recognised() {
         let row = r#"{"id":1,"text":"Gone \"?\"","base64":"R29uZSAiPyI=","hex":"476f6e6520223f22",
             "texts":["Gone \"?\""],"numbers":[71,111,110,101,32,34,63,34]}"#;
         assert_eq!(unavailable(r#"Gone "?""#, row), ["text", "base64", "hex", "texts", "numbers"]);
     }
 
     #[test]
-    fn what_only_looks_alike_is_data() {
+    fn similar_values_are_not_taken_for_the_placeholder() {
         let row = r#"{"a":"__debezium_unavailable_value ","b":["__debezium_unavailable_value","x"],"c":[],"d":null}"#;
         assert!(unavailable("__debezium_unavailable_value", row).is_empty());
     }

@@ -28,7 +28,7 @@ fn reason(record: &str, key: Option<&str>) -> String {
 }
 
 #[test]
-fn mysql_has_its_place_in_the_binlog() {
+fn mysql_changes_are_ordered_and_identified_by_binlog_position() {
     let record = mysql(r#""op":"u","before":{"id":1,"total":1},"after":{"id":1,"total":2}"#);
     let change = change(&mut decoder(settings(Format::Debezium)), &input(KEY, &record));
     assert_eq!(change.sequence, Sequence::Binlog { file: 12, pos: 345, row: 2 });
@@ -39,7 +39,7 @@ fn mysql_has_its_place_in_the_binlog() {
 
 /// Connectors whose `before` and `after` are not rows: the error names the connector, for any operation.
 #[test]
-fn records_of_connectors_without_rows_are_named() {
+fn mongodb_and_cassandra_records_are_rejected_by_name() {
     let mongodb = r#""source":{"connector":"mongodb","db":"shop","collection":"orders","ord":1}"#;
     let cassandra = r#""source":{"connector":"cassandra","keyspace_name":"shop","table":"orders"}"#;
     for (record, found) in [
@@ -58,7 +58,7 @@ fn records_of_connectors_without_rows_are_named() {
 }
 
 #[test]
-fn another_connector_has_only_its_place_in_kafka() {
+fn change_without_source_position_uses_its_kafka_offset() {
     let record = r#"{"op":"c","source":{"connector":"sqlserver","table":"orders","lsn":null},"after":{"id":1}}"#;
     let change = change(&mut decoder(settings(Format::Debezium)), &input(KEY, record));
     assert_eq!(
@@ -70,7 +70,7 @@ fn another_connector_has_only_its_place_in_kafka() {
 }
 
 #[test]
-fn the_finest_time_counts() {
+fn most_precise_source_time_is_used() {
     for (times, digits) in [
         (r#""ts_ms":1709212455123"#, 3),
         (r#""ts_ms":1709212455123,"ts_us":1709212455123456"#, 6),
@@ -86,7 +86,7 @@ fn the_finest_time_counts() {
 }
 
 #[test]
-fn tables_are_called_as_the_source_says() {
+fn table_name_follows_the_naming_setting() {
     for (naming, postgres_name, mysql_name) in [
         (TableNaming::Table, "orders", "orders"),
         (TableNaming::SchemaTable, "public.orders", "orders"),
@@ -100,7 +100,7 @@ fn tables_are_called_as_the_source_says() {
 }
 
 #[test]
-fn a_delete_is_believed_whole_only_after_an_update_with_before() {
+fn deleted_row_counts_as_whole_only_after_an_update_with_before() {
     let mut first = decoder(settings(Format::Debezium));
     let delete = postgres(r#""op":"d","before":{"id":1,"total":0},"after":null"#);
     let whole_update = postgres(r#""op":"u","before":{"id":1,"total":0},"after":{"id":1,"total":1}"#);
@@ -130,7 +130,7 @@ fn a_delete_is_believed_whole_only_after_an_update_with_before() {
 }
 
 #[test]
-fn fields_that_the_source_did_not_send_are_told() {
+fn fields_that_the_source_did_not_send_are_listed() {
     let missing = |change: RowChange<'_>| {
         change.missing_fields().map(|field| field.name.clone().into_owned()).collect::<Vec<_>>()
     };
@@ -157,7 +157,7 @@ fn a_payload_is_read_the_same_with_a_known_schema() {
 }
 
 #[test]
-fn a_key_in_its_schema_is_the_same_key() {
+fn key_wrapped_in_its_schema_is_unwrapped() {
     let delete = postgres(r#""op":"d","before":{"id":1,"total":0}"#);
     let wrapped = r#"{"schema":{"type":"struct"},"payload":{"id":1}}"#;
     let mut decoder = decoder(settings(Format::Debezium));
@@ -169,7 +169,7 @@ fn a_key_in_its_schema_is_the_same_key() {
 }
 
 #[test]
-fn a_key_with_columns_of_those_names_is_not_unwrapped() {
+fn key_with_columns_named_schema_and_payload_is_not_unwrapped() {
     let record = postgres(r#""op":"c","after":{}"#);
     let key = r#"{"schema":"a","payload":"b","id":1}"#;
     let change = change(&mut decoder(settings(Format::Debezium)), &input(Some(key), &record));
@@ -177,7 +177,7 @@ fn a_key_with_columns_of_those_names_is_not_unwrapped() {
 }
 
 #[test]
-fn a_delete_without_its_row_is_known_by_its_key() {
+fn delete_without_its_row_uses_the_key() {
     let record = postgres(r#""op":"d","before":null,"after":null"#);
     let deleted = change(&mut decoder(settings(Format::Debezium)), &input(KEY, &record));
     assert_eq!((fields(deleted.before.as_ref()), deleted.trimmed), (vec!["id=1".to_owned()], true));
@@ -185,7 +185,7 @@ fn a_delete_without_its_row_is_known_by_its_key() {
 }
 
 #[test]
-fn a_delete_whose_key_says_nothing_is_refused() {
+fn delete_with_an_unusable_key_is_rejected() {
     let record = postgres(r#""op":"d","before":{"id":1,"total":0}"#);
     let reason = reason(&record, Some("1"));
     assert!(
@@ -195,7 +195,7 @@ fn a_delete_whose_key_says_nothing_is_refused() {
 }
 
 #[test]
-fn a_key_in_a_schema_registrys_format_is_named_with_the_fix() {
+fn schema_registry_key_is_rejected_with_the_reason() {
     let record = postgres(r#""op":"d","before":{"id":1,"total":0}"#);
     for key in [&b"\0\0\0\0\x07\x02"[..], b"\0\0\0\0\x07\xff"] {
         let input = Input { key: Some(key), ..input(None, &record) };
@@ -210,7 +210,7 @@ fn a_key_in_a_schema_registrys_format_is_named_with_the_fix() {
 
 /// Rows of a table without a key share a position, so an empty key must not identify all of them.
 #[test]
-fn an_empty_key_is_none() {
+fn empty_key_counts_as_no_key() {
     let record = postgres(r#""op":"c","after":{"a":1}"#);
     let mut decoder = decoder(settings(Format::Debezium));
     let keyless = change(&mut decoder, &input(None, &record)).identity;
@@ -220,7 +220,7 @@ fn an_empty_key_is_none() {
 }
 
 #[test]
-fn keys_that_are_no_text_still_make_an_identity() {
+fn binary_keys_still_make_an_identity() {
     let record = postgres(r#""op":"c","after":{"id":1}"#);
     let input = Input { key: Some(b"\xff\x00"), ..input(None, &record) };
     let change = change(&mut decoder(settings(Format::Debezium)), &input);
@@ -228,7 +228,7 @@ fn keys_that_are_no_text_still_make_an_identity() {
 }
 
 #[test]
-fn signals_are_known_by_the_table_that_is_named_or_by_their_shape() {
+fn signals_are_recognised_by_the_configured_table_or_by_shape() {
     let signal = postgres(r#""op":"c","after":{"id":"1","type":"execute-snapshot","data":"{}"}"#);
     let logged = postgres(r#""op":"c","after":{"id":"1","type":"log","data":"{}"}"#);
     let ignored = |table: Option<&str>, record: &str| {
@@ -246,7 +246,7 @@ fn signals_are_known_by_the_table_that_is_named_or_by_their_shape() {
 }
 
 #[test]
-fn what_a_connector_says_about_itself_is_ignored_by_kind() {
+fn connector_metadata_records_are_ignored_by_kind() {
     let transaction = r#"{"status":"END","id":"1:2","event_count":1,"data_collections":[],"ts_ms":1}"#;
     let ddl = r#"{"source":{"file":"b.1"},"ts_ms":1,"databaseName":"shop","ddl":"DROP TABLE t","tableChanges":[]}"#;
     for (record, kind) in [
@@ -271,7 +271,7 @@ fn what_a_connector_says_about_itself_is_ignored_by_kind() {
 }
 
 #[test]
-fn a_field_of_the_row_names_the_event_source() {
+fn event_source_is_read_from_a_row_field() {
     let rule = Some(EventSourceRule::Field("by".to_owned()));
     let mut decoder = decoder(crate::decode::Settings { event_source: rule, ..settings(Format::Debezium) });
     let record = postgres(r#""op":"u","before":{"by":"Tasks"},"after":{"by":"__debezium_unavailable_value"}"#);
@@ -279,7 +279,7 @@ fn a_field_of_the_row_names_the_event_source() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_what_is_allowed() {
+fn errors_name_the_wrong_value_and_the_allowed_ones() {
     for (record, expected) in [
         (r#"{"op":"x","source":{"table":"t"}}"#, r#"`op` is "x": it must be c, u, d, r, t or m"#),
         (r#"{"op":"c","after":{}}"#, "`source` is missing: it must say which table changed"),
@@ -299,7 +299,7 @@ fn what_is_wrong_is_named_with_what_is_allowed() {
 }
 
 #[test]
-fn a_broken_record_after_a_known_schema_is_told_by_its_whole_text() {
+fn error_position_counts_from_the_record_start_after_a_cached_schema() {
     let mut decoder = decoder(settings(Format::Debezium));
     let record = |payload: &str| format!(r#"{{"schema":{{"type":"struct"}},"payload":{payload}}}"#);
     change(&mut decoder, &input(None, &record(&postgres(r#""op":"c","after":{}"#))));

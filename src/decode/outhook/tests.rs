@@ -23,7 +23,7 @@ fn every_field_is_read_in_any_order() {
 }
 
 #[test]
-fn what_is_left_out_comes_from_the_source_and_from_kafka() {
+fn omitted_fields_default_to_source_settings_and_kafka_metadata() {
     let mut settings = settings(Format::Outhook);
     settings.event_source = Some(EventSourceRule::Field("by".to_owned()));
     let mut decoder = decoder(settings);
@@ -41,7 +41,7 @@ fn what_is_left_out_comes_from_the_source_and_from_kafka() {
 }
 
 #[test]
-fn a_header_names_the_event_source() {
+fn event_source_is_read_from_a_header() {
     let mut settings = settings(Format::Outhook);
     settings.event_source = Some(EventSourceRule::Header("origin".to_owned()));
     let mut decoder = decoder(settings);
@@ -64,7 +64,7 @@ fn null_is_a_tombstone() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_what_is_allowed() {
+fn errors_name_the_wrong_value_and_the_allowed_ones() {
     for (record, reason) in [
         (r#"{"operation":"insert","after":{}}"#, "`table` is missing: it must be the table's name"),
         (r#"{"table":"","operation":"insert","after":{}}"#, "`table` is empty: it must be the table's name"),
@@ -111,7 +111,7 @@ fn what_is_wrong_is_named_with_what_is_allowed() {
 }
 
 #[test]
-fn a_record_of_another_format_is_named() {
+fn record_of_another_format_is_rejected_by_name() {
     for (record, found) in [
         (r#"{"before":null,"after":{"id":1},"source":{"table":"t"},"op":"c"}"#, "a Debezium record"),
         (r#"{"schema":{},"payload":{"op":"c"}}"#, "a Debezium record with its schema"),
@@ -126,7 +126,7 @@ fn a_record_of_another_format_is_named() {
 }
 
 #[test]
-fn a_long_reason_is_cut_and_keeps_its_place() {
+fn long_error_is_truncated_and_keeps_its_position() {
     let record = format!(r#"{{"table":"t","operation":"insert","after":{{}},"time":"{}"}}"#, "x".repeat(100_000));
     let error = decoder(settings(Format::Outhook)).decode(&input(None, &record)).expect_err("no time").to_string();
     assert!(error.len() < 400 && error.ends_with("… at line 1 column 100054"), "{error}");
@@ -137,7 +137,7 @@ fn a_long_reason_is_cut_and_keeps_its_place() {
 }
 
 #[test]
-fn the_keys_that_say_nothing_are_those_that_are_not_read() {
+fn keys_reported_as_unknown_are_exactly_the_unread_ones() {
     assert_eq!(unknown_keys(UPDATE.as_bytes()), ["other"]);
     assert_eq!(unknown_keys(b"[]"), Vec::<String>::new());
     for key in KNOWN_KEYS {

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_as_in_the_source() {
+    fn decimals_are_written_as_in_the_source() {
         for (base64, scale, number) in [
             ("EtaH", 2, "12345.67"),
             ("AA==", 2, "0.00"),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_decimal_stays() {
+    fn invalid_decimals_are_not_converted() {
         for (base64, scale) in [("", 2), ("not base64", 2), ("AQ==", i32::MAX), ("AQ==", i32::MIN)] {
             assert_eq!(number(base64, scale), None, "{base64} {scale}");
         }
@@ -131,7 +131,7 @@ mod tests {
     proptest! {
         /// The long and the short conversion agree, for any number of sign bytes before the value.
         #[test]
-        fn any_length_gives_the_same_digits(value: i128, sign_bytes in 1..40usize) {
+        fn digits_do_not_depend_on_the_byte_length(value: i128, sign_bytes in 1..40usize) {
             let mut bytes = vec![if value < 0 { 0xff } else { 0 }; sign_bytes];
             bytes.extend(value.to_be_bytes());
             prop_assert_eq!(of(&bytes, 0), Some(value.to_string()));

@@ -154,7 +154,7 @@ mod tests {
 
     /// As PostgreSQL's and MySQL's connectors write them.
     #[test]
-    fn values_at_the_edge_of_their_type_are_text_too() {
+    fn extreme_and_infinite_temporal_values_are_text() {
         for (days, text) in [
             (2146033979, "infinity"),
             (-2147472691, "-infinity"),
@@ -193,7 +193,7 @@ mod tests {
     proptest! {
         /// For years that both can write, the date equals that of the time library.
         #[test]
-        fn dates_are_those_of_the_calendar(second in -62_167_219_200..=253_402_207_199_i64) {
+        fn dates_agree_with_the_time_library(second in -62_167_219_200..=253_402_207_199_i64) {
             let utc = Offset::UTC.to_datetime(Timestamp::from_second(second).unwrap());
             prop_assert_eq!(timestamp(second * 1000, Unit::Milli), format!("\"{utc}\""));
             let day = i32::try_from(second.div_euclid(SECONDS_PER_DAY)).unwrap();
@@ -201,7 +201,7 @@ mod tests {
         }
 
         #[test]
-        fn every_count_is_one_text(days: i32, count: i64) {
+        fn every_count_is_written_as_one_json_string(days: i32, count: i64) {
             let is_text = |json: &str| serde_json::from_str::<String>(json).is_ok();
             prop_assert!(is_text(&date(days)));
             for unit in [Unit::Milli, Unit::Micro, Unit::Nano] {

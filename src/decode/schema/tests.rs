@@ -20,7 +20,7 @@ fn applied(schema: &str, row: &str) -> String {
 }
 
 #[test]
-fn values_are_written_by_their_types() {
+fn values_are_converted_by_their_schema_types() {
     let row = r#"{"id":7,"price":"EtaH","any":{"scale":5,"value":"BMsv"},"day":19782,"at":47655123,
         "seen":1709212455123456,"doc":"{}","parts":["Dw==",null]}"#;
     let expected = r#"7 12345.67 3.14159 "2024-02-29" "13:14:15.123" "2024-02-29T13:14:15.123456" "{}" [1.5,null]"#;
@@ -29,7 +29,7 @@ fn values_are_written_by_their_types() {
 
 /// A struct in a row, an array of structs, and maps with and without string keys.
 #[test]
-fn values_inside_of_others_are_written_by_their_types_too() {
+fn nested_values_are_converted_by_their_schema_types() {
     let date = r#""type":"int32","name":"io.debezium.time.Date""#;
     let time = r#""type":"int64","name":"io.debezium.time.MicroTime""#;
     let inner = format!(r#""type":"struct","fields":[{{"type":"string","field":"name"}},{{{time},"field":"at"}}]"#);
@@ -89,7 +89,7 @@ fn json_columns_are_marked() {
 }
 
 #[test]
-fn values_of_another_shape_stay() {
+fn values_that_do_not_fit_the_schema_stay_unchanged() {
     let row = r#"{"id":null,"price":null,"any":null,"day":null,"at":null,"seen":null,"parts":null}"#;
     assert_eq!(applied(SCHEMA, row), "null null null null null null null");
     let row = r#"{"price":12.5,"any":{"scale":1},"day":"2024-02-29Z","at":1.5,"parts":[]}"#;
@@ -97,19 +97,19 @@ fn values_of_another_shape_stay() {
 }
 
 #[test]
-fn a_row_in_another_order_than_its_schema_is_found_by_name() {
+fn fields_in_another_order_than_the_schema_are_matched_by_name() {
     assert_eq!(applied(SCHEMA, r#"{"new":"EtaH","price":"EtaH"}"#), r#""EtaH" 12345.67"#);
 }
 
 #[test]
-fn a_schema_that_cannot_be_read_changes_nothing() {
+fn unreadable_schema_changes_nothing() {
     for schema in ["null", "[]", r#"{"fields":3}"#] {
         assert_eq!(applied(schema, r#"{"price":"EtaH"}"#), r#""EtaH""#);
     }
 }
 
 #[test]
-fn the_cache_compiles_a_schema_once_and_forgets_the_oldest() {
+fn schema_cache_compiles_each_schema_once_and_evicts_the_oldest() {
     let text = |n: usize| format!(r#"{{"type":"struct","version":{n}}}"#);
     let mut cache = SchemaCache::default();
     for n in [0, 1, 0, 1] {
@@ -125,7 +125,7 @@ fn the_cache_compiles_a_schema_once_and_forgets_the_oldest() {
 }
 
 #[test]
-fn rows_in_another_order_than_their_schema_do_not_cost_the_square_of_their_fields() {
+fn reordered_rows_are_not_matched_to_the_schema_in_quadratic_time() {
     const FIELDS: usize = 20_000;
     let columns: Vec<String> = (0..FIELDS).map(|n| format!(r#"{{"type":"int32","field":"field{n}"}}"#)).collect();
     let columns = columns.join(",");

@@ -102,7 +102,7 @@ fn public_addresses_pass() {
 }
 
 #[test]
-fn everything_else_is_refused_and_named() {
+fn non_public_addresses_are_refused_with_their_kind() {
     for (text, kind) in REFUSED {
         let refused = AddressGuard::default().check(address(text)).expect_err(text);
         let refused = refused.to_string();
@@ -111,7 +111,7 @@ fn everything_else_is_refused_and_named() {
 }
 
 #[test]
-fn an_allowed_network_opens_only_itself() {
+fn allowed_network_permits_only_its_own_addresses() {
     let guard = AddressGuard::new(networks(&["127.0.0.0/8", "fd12::/16"]), vec![]);
     for text in ["127.0.0.1", "::ffff:127.0.0.1", "fd12::7"] {
         assert_eq!(guard.check(address(text)), Ok(()), "{text}");
@@ -122,7 +122,7 @@ fn an_allowed_network_opens_only_itself() {
 }
 
 #[test]
-fn a_denied_network_is_closed_whatever_else_is_said_of_it_and_in_every_disguise() {
+fn denied_network_is_refused_in_every_notation_even_if_allowed() {
     let guard = AddressGuard::new(
         networks(&["10.0.0.0/8", "::/0"]),
         networks(&["10.9.0.0/16", "8.8.8.0/24", "2606:4700::/32"]),
@@ -137,7 +137,7 @@ fn a_denied_network_is_closed_whatever_else_is_said_of_it_and_in_every_disguise(
 }
 
 #[test]
-fn a_host_that_says_where_it_leads_is_checked_as_it_is_meant() {
+fn literal_and_localhost_hosts_are_checked_by_the_address_they_mean() {
     let lead_to = [
         ("10.0.0.1", "10.0.0.1"),
         ("2130706433", "127.0.0.1"),
@@ -167,7 +167,7 @@ fn a_host_that_says_where_it_leads_is_checked_as_it_is_meant() {
 }
 
 #[test]
-fn an_address_is_known_to_whoever_says_it() {
+fn address_is_known_if_public_or_spelled_by_the_host() {
     for (host, known) in [("a.example", "8.8.8.8"), ("0x7f.1", "127.0.0.1"), ("[::1]", "::1"), ("localhost", "::1")] {
         assert!(may_show_address(host, address(known)), "{host} {known}");
     }

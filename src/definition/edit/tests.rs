@@ -74,7 +74,7 @@ fn wanted(event_type: &str, fields: &[&str]) -> EventWanted {
 }
 
 #[test]
-fn a_name_is_free_for_one_webhook_of_an_account() {
+fn webhook_name_is_unique_within_an_account() {
     let mut state = State::new();
     let first = state.webhook("A").unwrap();
     assert!(state.webhook("A").unwrap_err().contains(first.id.as_str()));
@@ -88,7 +88,7 @@ fn a_name_is_free_for_one_webhook_of_an_account() {
 }
 
 #[test]
-fn nothing_of_another_account_is_there() {
+fn webhooks_of_other_accounts_and_invalid_ids_are_not_found() {
     let mut state = State::new();
     let webhook = state.webhook("A").unwrap();
     let foreign = AccountId::from("zoo");
@@ -100,7 +100,7 @@ fn nothing_of_another_account_is_there() {
 }
 
 #[test]
-fn events_take_their_places_and_give_them_back() {
+fn event_slots_are_taken_once_and_freed_again() {
     let mut state = State::new();
     let webhook = state.webhook("A").unwrap();
     let first = state.event(&webhook, "TABLE.recordinsert", &[]).unwrap();
@@ -127,7 +127,7 @@ fn events_take_their_places_and_give_them_back() {
 }
 
 #[test]
-fn an_account_has_so_many_definitions_and_so_many_bytes_and_may_always_make_them_smaller() {
+fn account_limits_reject_growth_and_always_allow_shrinking() {
     let mut state = State::new();
     let first = state.webhook("A").unwrap();
     let second = state.webhook("B").unwrap();
@@ -178,7 +178,7 @@ fn an_account_has_so_many_definitions_and_so_many_bytes_and_may_always_make_them
 }
 
 #[test]
-fn what_is_drafted_counts_for_its_account() {
+fn drafted_definitions_count_towards_account_usage() {
     let mut state = State::new();
     let webhook = state.webhook("A").unwrap();
     state.event(&webhook, "table.recordInsert", &[]).unwrap();
@@ -198,7 +198,7 @@ fn what_is_drafted_counts_for_its_account() {
 }
 
 #[test]
-fn enabled_sets_every_event() {
+fn enabled_flag_of_a_webhook_is_set_on_every_event() {
     let mut state = State::new();
     let webhook = state.webhook("A").unwrap();
     state.event(&webhook, "table.recordInsert", &[]).unwrap();
@@ -214,7 +214,7 @@ fn enabled_sets_every_event() {
 }
 
 #[test]
-fn a_new_secret_leaves_the_old_one_for_a_while() {
+fn regenerated_secret_keeps_the_old_one_until_its_expiry() {
     let mut state = State::new();
     let before = state.webhook("A").unwrap();
     let after =
@@ -228,7 +228,7 @@ fn a_new_secret_leaves_the_old_one_for_a_while() {
 }
 
 #[test]
-fn the_first_client_brings_the_token_key() {
+fn first_client_creates_the_token_key() {
     let mut state = State::new();
     let (client, secret) = state.decide(|draft, terms| Ok(create_client(draft, "crm", false, terms))).unwrap();
     assert!(client.has_secret(&secret));
@@ -258,7 +258,7 @@ fn changed(before: serde_json::Value, wanted: serde_json::Value) -> Result<Webho
 }
 
 #[test]
-fn a_secret_that_is_not_given_again_goes_to_no_new_origin() {
+fn hidden_secrets_must_be_given_again_for_a_new_origin() {
     let oauth = |url: &str, secret: &str| json!({"Authentication": {"OAuth2": {"TokenUrl": url, "ClientId": "c", "ClientSecret": secret}}});
     let basic = |password: &str| json!({"Authentication": {"Basic": {"Username": "u", "Password": password}}});
     let bearer = |token: &str| json!({"Authentication": {"Bearer": {"Token": token}}});
@@ -306,7 +306,7 @@ fn a_secret_that_is_not_given_again_goes_to_no_new_origin() {
 }
 
 #[test]
-fn a_clients_secret_goes_to_no_new_token_url() {
+fn client_secret_must_be_given_again_for_a_new_token_url() {
     let oauth = |url: &str, secret: &str| json!({"Authentication": {"OAuth2": {"TokenUrl": url, "ClientId": "c", "ClientSecret": secret}}});
     let before = || oauth("https://login.example/token", "s3cret");
     changed(before(), oauth("https://LOGIN.example/other", "…")).unwrap();
@@ -320,7 +320,7 @@ fn a_clients_secret_goes_to_no_new_token_url() {
 }
 
 #[test]
-fn an_address_that_is_never_dialled_is_refused_when_it_is_written() {
+fn urls_with_refused_addresses_are_rejected_on_write() {
     let mut state = State::new();
     let webhook = state.webhook("A").unwrap();
     for (host, meant) in [
@@ -368,7 +368,7 @@ fn an_address_that_is_never_dialled_is_refused_when_it_is_written() {
 }
 
 #[test]
-fn a_secret_is_made_and_not_given() {
+fn webhook_secret_is_generated_and_cannot_be_chosen() {
     let mut state = State::new();
     let given =
         |secret: &str| WebhookRequest { secret: Some(HiddenText(secret.to_owned())), ..WebhookRequest::default() };

@@ -98,7 +98,7 @@ fn applying_a_file_twice_changes_nothing_the_second_time() {
 }
 
 #[test]
-fn what_changes_keeps_its_id_secret_and_creation() {
+fn changed_definitions_keep_id_secret_and_creation_stamp() {
     let mut definitions = applied(FILE);
     let before = definitions.webhooks_named(&"acme".into(), "Customers").next().unwrap().clone();
     let file = FILE
@@ -118,7 +118,7 @@ fn what_changes_keeps_its_id_secret_and_creation() {
 }
 
 #[test]
-fn what_the_file_does_not_name_stays_unless_pruned_and_other_accounts_always() {
+fn unnamed_webhooks_are_deleted_only_by_prune_and_within_the_account() {
     let mut definitions = applied(FILE);
     let file = "Webhooks:\n- Name: New\n  OutgoingUrls: [https://a.example/]\n";
     let plan = try_apply(&definitions, file, false).unwrap();
@@ -134,7 +134,7 @@ fn what_the_file_does_not_name_stays_unless_pruned_and_other_accounts_always() {
 }
 
 #[test]
-fn pruning_makes_room_for_what_could_not_stand_beside() {
+fn pruning_an_event_makes_room_for_a_conflicting_one() {
     let definitions = applied(FILE);
     let file = FILE.replace("    ObjectFields: [First_Name, Last_Name]\n", "");
     let refused = problems(&definitions, &file);
@@ -145,7 +145,7 @@ fn pruning_makes_room_for_what_could_not_stand_beside() {
 }
 
 #[test]
-fn all_problems_are_told_with_their_lines() {
+fn all_problems_of_webhooks_are_reported_with_their_lines() {
     let file = "
 Webhooks:
 - Name: A
@@ -188,7 +188,7 @@ Webhooks:
 }
 
 #[test]
-fn events_are_held_against_the_tables_as_they_will_be() {
+fn events_are_validated_against_the_planned_tables() {
     let event = |field: &str| {
         format!(
             "Webhooks:\n- Name: A\n  OutgoingUrls: [https://a.example/]\n  Events:\n  - {{EventType: \
@@ -219,7 +219,7 @@ fn events_are_held_against_the_tables_as_they_will_be() {
 }
 
 #[test]
-fn a_new_id_is_never_one_that_is_taken() {
+fn new_ids_do_not_collide_with_existing_ones() {
     let mut definitions = applied("Webhooks:\n- Name: A\n  OutgoingUrls: [https://a.example/]\n");
     let more =
         "Webhooks:\n- Name: B\n  OutgoingUrls: [https://a.example/]\n- Name: C\n  OutgoingUrls: [https://a.example/]\n";
@@ -274,7 +274,7 @@ fn a_table_is_declared_changed_kept_and_pruned_like_a_webhook() {
 }
 
 #[test]
-fn all_problems_of_tables_are_told_with_their_lines() {
+fn all_problems_of_tables_are_reported_with_their_lines() {
     let long = "x".repeat(256);
     let many: String = (0..1001).map(|n| format!("{{Name: f{n}, Type: TEXT}}, ")).collect();
     let large: String =
@@ -324,7 +324,7 @@ proptest! {
     /// `apply` finds no change in the output of `get`, whatever the texts. On an empty installation the output makes
     /// the same definitions again, if the stream has shown the fields that declared tables omit.
     #[test]
-    fn what_is_printed_applies_as_no_change(
+    fn printed_definitions_apply_without_changes(
         webhooks in proptest::collection::vec(samples::any_webhook(), 0..4),
         tables in proptest::collection::vec(samples::any_table(), 0..4),
         events in proptest::collection::vec(samples::any_event(), 0..12),
@@ -369,7 +369,7 @@ proptest! {
 }
 
 #[test]
-fn a_hidden_value_of_a_file_goes_to_no_new_origin() {
+fn hidden_value_in_a_file_must_be_given_again_for_a_new_origin() {
     let file = "Webhooks:\n- Name: New\n  OutgoingUrls: [https://a.example/]\n  Headers: {X-Key: s3cret}\n";
     let definitions = applied(file);
     let hidden = file.replace("s3cret", "…");
@@ -381,7 +381,7 @@ fn a_hidden_value_of_a_file_goes_to_no_new_origin() {
 }
 
 #[test]
-fn a_file_names_no_address_that_is_never_dialled() {
+fn file_with_a_refused_address_is_rejected() {
     let found = problems(&Definitions::default(), &FILE.replace("https://c.example/", "https://127.1/"));
     assert_eq!(found.len(), 1);
     assert!(found[0].contains("OutgoingUrls: \"https://127.1/\" leads to 127.0.0.1, which is a loopback"), "{found:?}");

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_a_declared_table_does_not_have_is_refused_with_the_nearest_name() {
+    fn unknown_field_of_a_declared_table_is_rejected_with_the_nearest_name() {
         let template = |text: &str| Payload::Template(text.to_owned());
         let cases = [
             (
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_stream_has_shown_is_there_though_it_is_not_declared() {
+    fn fields_seen_in_the_stream_are_accepted_without_declaration() {
         assert_eq!(refused(&["Seen"], fields(&["Seen", "Id"]), Some(&["Seen"])), None);
         let refusal = refused(&["Sen"], Payload::Default, Some(&["Seen"])).unwrap();
         assert!(refusal.contains("the nearest is \"Seen\""), "{refusal}");
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_event_named_before_may_stay() {
+    fn unknown_fields_that_the_event_already_names_stay_accepted() {
         let event = |table: &str, fields: &[&str]| samples::event("event1", "hook01", Operation::Update, table, fields);
         let nothing = |_: &AccountId, _: &str| Some(Vec::new());
         let checked = |event: &Event, before: &Event| known_fields(event, Some(before), &members(), &nothing).is_ok();
@@ -189,13 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn names_of_any_length_are_compared_and_shown_in_part() {
+    fn long_names_are_compared_and_shown_truncated() {
         let refusal = refused(&[&"x".repeat(200_000)], Payload::Default, Some(&[])).unwrap();
         assert!(refusal.len() < 400 && refusal.contains(&"x".repeat(MAX_COMPARED_CHARS)), "{refusal}");
     }
 
     #[test]
-    fn events_on_tables_that_are_not_declared_are_refused_where_that_is_wanted() {
+    fn new_events_on_undeclared_tables_are_rejected_if_configured() {
         let event = samples::event("event1", "hook01", Operation::Insert, "membres", &[]);
         let tables = [members(), samples::table("orders", &[])];
         let told = |unknown_tables| {

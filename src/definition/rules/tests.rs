@@ -21,7 +21,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_webhook_that_breaks_a_rule_is_refused_with_the_field_and_the_value() {
+fn invalid_webhook_is_rejected_with_field_and_value() {
     assert_eq!(webhook(&samples::webhook("hook01", "A"), &Policy::default()), Ok(()));
     let cases = [
         (refused_webhook(|hook| hook.name.clear()), "Name is required"),
@@ -48,7 +48,7 @@ fn a_webhook_that_breaks_a_rule_is_refused_with_the_field_and_the_value() {
 }
 
 #[test]
-fn an_event_that_breaks_a_rule_is_refused_with_the_field_and_the_value() {
+fn invalid_event_is_rejected_with_field_and_value() {
     use Operation::{Delete, Insert, Update};
     let cases = [
         (refused_event(Insert, |event| event.object_name.clear()), "ObjectName is required"),
@@ -79,7 +79,7 @@ fn an_event_that_breaks_a_rule_is_refused_with_the_field_and_the_value() {
 }
 
 #[test]
-fn fields_and_template_exclude_each_other_and_an_empty_one_is_not_given() {
+fn fields_and_template_are_exclusive_and_an_empty_one_counts_as_absent() {
     let (fields, template) = (Some(texts(&["a"])), Some("{}".to_owned()));
     assert_eq!(payload(fields.clone(), template.clone()), Err(Violation::TwoPayloads));
     assert_eq!(payload(fields, Some(String::new())), Ok(Payload::Fields(texts(&["a"]))));
@@ -88,13 +88,13 @@ fn fields_and_template_exclude_each_other_and_an_empty_one_is_not_given() {
 }
 
 #[test]
-fn event_types_are_three() {
+fn unknown_event_types_are_rejected() {
     assert_eq!(operation("table.recordUpdate"), Ok(Operation::Update));
     assert!(operation("table.recordUpsert").unwrap_err().to_string().contains("\"table.recordUpsert\" is unknown"));
 }
 
 #[test]
-fn a_name_is_taken_only_by_another_webhook_of_the_account() {
+fn webhook_name_conflicts_only_within_its_account() {
     let hook = samples::webhook("hook01", "A");
     let record = LogRecord::webhook(&hook);
     let mut among = Definitions::default();
@@ -113,7 +113,7 @@ fn a_name_is_taken_only_by_another_webhook_of_the_account() {
 }
 
 #[test]
-fn each_place_is_taken_once_and_the_refusal_names_who_has_it() {
+fn each_event_slot_is_taken_once_and_the_error_names_its_holder() {
     use Operation::{Delete, Insert, Update};
     let event = |id, operation, table, fields| samples::event(id, "hook01", operation, table, fields);
     let stand = [
@@ -146,7 +146,7 @@ fn each_place_is_taken_once_and_the_refusal_names_who_has_it() {
 proptest! {
     /// Whatever events are offered in whatever order, the accepted ones keep the rule as the contract words it.
     #[test]
-    fn what_has_a_place_keeps_the_rule(events in proptest::collection::vec(samples::any_event(), 0..30)) {
+    fn accepted_events_satisfy_the_uniqueness_rule(events in proptest::collection::vec(samples::any_event(), 0..30)) {
         let mut places = EventSlots::default();
         let kept: Vec<&Event> = events.iter().filter(|event| places.claim(event).is_ok()).collect();
         for (i, a) in kept.iter().enumerate() {

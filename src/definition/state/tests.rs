@@ -35,7 +35,7 @@ fn active(definitions: &Definitions, table: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_event_waits_for_its_webhook() {
+fn event_without_its_webhook_is_an_orphan() {
     let mut definitions = Definitions::default();
     let insert = event("event1", "hook01", Operation::Insert, "T", &[]);
     assert!(apply(&mut definitions, LogRecord::event(&insert)).is_empty());
@@ -54,7 +54,7 @@ fn an_event_waits_for_its_webhook() {
 }
 
 #[test]
-fn only_active_events_of_enabled_webhooks_count() {
+fn only_enabled_events_of_enabled_webhooks_are_active() {
     let mut hook = webhook("hook01", "A");
     let mut insert = event("event1", "hook01", Operation::Insert, "T", &[]);
     let mut definitions = built(&[raw(LogRecord::webhook(&hook)), raw(LogRecord::event(&insert))]);
@@ -71,7 +71,7 @@ fn only_active_events_of_enabled_webhooks_count() {
 }
 
 #[test]
-fn what_moves_changes_both_tables_and_what_stays_changes_none() {
+fn moved_events_change_both_tables_and_unchanged_records_none() {
     let mut hook = webhook("hook01", "A");
     let mut insert = event("event1", "hook01", Operation::Insert, "T", &[]);
     let mut definitions = built(&[raw(LogRecord::webhook(&hook)), raw(LogRecord::event(&insert))]);
@@ -86,7 +86,7 @@ fn what_moves_changes_both_tables_and_what_stays_changes_none() {
 }
 
 #[test]
-fn a_name_is_free_as_soon_as_its_webhook_is_gone_or_renamed() {
+fn webhook_name_is_free_as_soon_as_the_webhook_is_renamed() {
     let mut definitions = built(&[raw(LogRecord::webhook(&webhook("hook01", "A")))]);
     apply(&mut definitions, LogRecord::webhook(&webhook("hook01", "B")));
     let account = AccountId::from("acme");
@@ -96,7 +96,7 @@ fn a_name_is_free_as_soon_as_its_webhook_is_gone_or_renamed() {
 }
 
 #[test]
-fn bad_records_are_named_with_their_reason_and_the_others_go_on() {
+fn invalid_records_are_rejected_with_the_reason_and_others_are_kept() {
     let good = String::from_utf8(LogRecord::webhook(&webhook("hook01", "A")).value.unwrap()).unwrap();
     let cases = [
         ("webhook", "{}", "not text of the form kind/id"),
@@ -125,7 +125,7 @@ fn bad_records_are_named_with_their_reason_and_the_others_go_on() {
 }
 
 #[test]
-fn other_kinds_and_unknown_fields_are_left_to_newer_programs() {
+fn unknown_kinds_and_fields_of_newer_programs_are_ignored() {
     let mut definitions = Definitions::default();
     let mut changes = DefinitionChanges::default();
     assert_eq!(definitions.apply(b"account/x", Some(b"?"), &mut changes).unwrap(), ApplyOutcome::Ignored);
@@ -167,7 +167,7 @@ fn a_declared_table_is_found_by_account_and_name_until_it_is_deleted() {
 }
 
 #[test]
-fn a_table_record_has_the_id_of_its_account_and_name_and_a_known_type() {
+fn table_record_with_a_foreign_id_or_unknown_type_is_rejected() {
     let orders = table("Orders", &[("Card", FieldType::Password)]);
     let value = String::from_utf8(LogRecord::table(&orders).value.unwrap()).unwrap();
     assert!(value.contains(r#""fields":[{"name":"Card","type":"PASSWORD"}],"version":1"#), "{value}");
@@ -210,7 +210,7 @@ proptest! {
     /// The indexes of a state do not depend on how it was reached. So compaction, removed tombstones and another
     /// order of the keys give the same state.
     #[test]
-    fn the_last_record_of_each_key_makes_the_state(
+    fn state_depends_only_on_the_last_record_of_each_key(
         records in proptest::collection::vec(any_record(), 0..40),
         order in any::<prop::sample::Index>(),
         backwards in any::<bool>(),
@@ -229,7 +229,7 @@ proptest! {
 
     /// Replacing the rules of the tables that are named after each record gives the rules of the whole state.
     #[test]
-    fn every_change_of_a_tables_active_events_or_declaration_is_told(records in proptest::collection::vec(any_record(), 0..40)) {
+    fn changes_of_a_tables_events_or_declaration_are_reported(records in proptest::collection::vec(any_record(), 0..40)) {
         let mut definitions = Definitions::default();
         type Rules = Vec<(Webhook, Event, Option<Table>)>;
         let mut followed: BTreeMap<TableKey, Rules> = BTreeMap::new();

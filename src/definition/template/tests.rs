@@ -26,7 +26,7 @@ fn refused(template: &str) -> String {
 }
 
 #[test]
-fn white_space_goes_and_text_merges() {
+fn white_space_is_removed_and_adjacent_text_is_merged() {
     assert_eq!(
         compiled(" { 'a' : [ 1.50 , -0 , 1E400 , true , null , { } , [ ] ] ,\n\t\"b\":\"c\" } "),
         [text(r#"{"a":[1.50,-0,1E400,true,null,{},[]],"b":"c"}"#)]
@@ -34,7 +34,7 @@ fn white_space_goes_and_text_merges() {
 }
 
 #[test]
-fn strings_of_both_kinds_become_json() {
+fn single_and_double_quoted_strings_become_json() {
     assert_eq!(
         compiled(r#"['say "hi"', 'it\'s', "it's", 'a\"b\\c\/d\b\f\n\r\t\u00e9\ud83d\ude00']"#),
         [text(r#"["say \"hi\"","it's","it's","a\"b\\c/d\u0008\u000c\n\r\té😀"]"#)]
@@ -43,7 +43,7 @@ fn strings_of_both_kinds_become_json() {
 }
 
 #[test]
-fn a_whole_parameter_keeps_its_type_and_another_is_text() {
+fn whole_string_parameter_keeps_its_type_and_an_embedded_one_is_text() {
     assert_eq!(
         compiled("{'a':'[@field:A]','b':'[@field:B] [@out-hook:messageId]'}"),
         [
@@ -59,7 +59,7 @@ fn a_whole_parameter_keeps_its_type_and_another_is_text() {
 }
 
 #[test]
-fn a_field_may_have_any_name() {
+fn field_parameters_accept_any_name() {
     for (written, name) in [
         ("'[@field:First Name]'", "First Name"),
         (r#"'[@field:it\'s "quoted"]'"#, r#"it's "quoted""#),
@@ -78,12 +78,12 @@ fn a_field_may_have_any_name() {
 }
 
 #[test]
-fn an_escaped_bracket_begins_no_parameter() {
+fn escaped_bracket_does_not_start_a_parameter() {
     assert_eq!(compiled(r"['\u005b@field:x]', '[ @field:x]', '[x]']"), [text(r#"["[@field:x]","[ @field:x]","[x]"]"#)]);
 }
 
 #[test]
-fn of_equal_keys_the_last_counts() {
+fn last_of_equal_keys_wins() {
     assert_eq!(
         compiled(r#"{'a':1,'b':{'c':2,"\u0063":3},'a':'[@field:F]'}"#),
         [text(r#"{"b":{"c":3},"a":"#), TemplateOp::Value(field("F")), text("}")]
@@ -94,7 +94,7 @@ fn of_equal_keys_the_last_counts() {
 }
 
 #[test]
-fn what_is_wrong_is_said_with_its_place() {
+fn template_errors_name_their_position() {
     for (template, error) in [
         ("", "line 1, column 1: expected { or [: a payload is an object or an array, found the end of the template"),
         ("'text'", "line 1, column 1: expected { or [: a payload is an object or an array, found `'`"),
@@ -182,7 +182,7 @@ proptest! {
     }
 
     #[test]
-    fn json_is_a_template_of_itself(json in json_text()) {
+    fn json_compiles_to_itself(json in json_text()) {
         let ops = compiled(&json);
         let [TemplateOp::Text(written)] = ops.as_slice() else { panic!("{ops:?}") };
         prop_assert_eq!(

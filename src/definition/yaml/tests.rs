@@ -3,7 +3,7 @@ use super::super::{DefinitionChanges, FieldType, LogRecord, Payload};
 use super::*;
 
 #[test]
-fn errors_say_where_and_what_and_show_no_secret() {
+fn errors_name_line_and_key_and_hide_secrets() {
     let cases = [
         ("Webhooks:\n- Name: A\n  OutgoingUrls: []\n  Colour: red\n", "line 4", "Colour"),
         ("Webhooks:\n- OutgoingUrls: []\n", "line 2", "Name"),
@@ -66,7 +66,7 @@ fn errors_say_where_and_what_and_show_no_secret() {
 }
 
 #[test]
-fn keys_of_the_files_own_hold_what_others_refer_to() {
+fn extension_keys_can_hold_yaml_anchors() {
     let text = "x-event: &event\n  EventType: table.recordInsert\n  EventSources: [Datasheets]\nx-urls: &urls [https://a.example/]\n\
                 Webhooks:\n- Name: A\n  OutgoingUrls: *urls\n  Events:\n  - <<: *event\n    ObjectName: orders\n";
     let file = DefinitionFile::parse(text).unwrap();
@@ -93,7 +93,7 @@ fn a_byte_order_mark_is_skipped() {
 }
 
 #[test]
-fn prints_what_is_there_without_secrets_unless_asked() {
+fn definitions_are_printed_without_secrets_unless_requested() {
     let mut definitions = Definitions::default();
     let mut event = samples::event("event1", "hook01", crate::vocabulary::Operation::Insert, "Admins", &[]);
     event.payload = Payload::Template("{\n  'a': '[@field:A]'\n}".to_owned());
@@ -117,7 +117,7 @@ fn prints_what_is_there_without_secrets_unless_asked() {
 }
 
 #[test]
-fn a_declared_table_is_printed_without_what_goes_without_saying() {
+fn declared_table_is_printed_without_default_values() {
     let mut table = samples::table("Orders", &[("Card", FieldType::Password), ("At", FieldType::DateTime)]);
     table.fields[0].label = Some("Card number".to_owned());
     table.fields[1].required = true;

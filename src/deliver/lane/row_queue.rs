@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_one_head_and_the_others_follow_in_their_order() {
+    fn row_has_one_head_and_parked_calls_follow_in_order() {
         let mut rows = RowQueues::default();
         assert_eq!(rows.enter(row(1), 'a'), Some('a'));
         assert_eq!((rows.enter(row(1), 'b'), rows.enter(row(1), 'c')), (None, None));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rows_trouble_lasts_until_a_head_is_delivered() {
+    fn failure_of_a_row_lasts_until_a_head_is_delivered() {
         let mut rows = RowQueues::default();
         let [first, second] = [1, 2].map(Duration::from_secs);
         rows.failed(row(1), first, &cause());
@@ -136,7 +136,7 @@ mod tests {
     proptest! {
         /// Whenever heads leave, each row's calls become head in their order, one at a time, and no call remains.
         #[test]
-        fn every_call_has_its_turn_in_its_rows_order(steps in prop::collection::vec((0u64..4, any::<bool>()), 0..200)) {
+        fn every_call_becomes_head_once_in_row_order(steps in prop::collection::vec((0u64..4, any::<bool>()), 0..200)) {
             let mut rows = RowQueues::default();
             let (mut entered, mut heads, mut seen) = ([0; 4], [false; 4], [0; 4]);
             let mut turn = |of: u64, number: usize| {

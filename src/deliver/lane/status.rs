@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_old_once_no_probe_has_come_for_long() {
+    fn failure_is_old_after_two_probe_intervals_without_a_probe() {
         let seconds = Duration::from_secs;
         assert!(!is_old(seconds(60), seconds(30)) && is_old(seconds(61), seconds(30)));
         assert!(!is_old(seconds(1200), seconds(600)) && is_old(seconds(1201), seconds(600)));

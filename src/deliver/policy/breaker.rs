@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn opens_after_failures_in_a_row_alone() {
+    fn breaker_opens_only_after_consecutive_failures() {
         let mut breaker = Breaker::new(3, LONGEST);
         for _ in 0..9 {
             assert!(!breaker.record_failure(at(0)) && !breaker.record_failure(at(0)));
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn one_probe_at_a_time_each_after_a_longer_wait() {
+    fn open_breaker_admits_single_probes_with_growing_waits() {
         let mut breaker = open();
         let mut now = at(0);
         for wait in [1, 2, 4, 8, 16, 30, 30] {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_is_never_heard_of_does_not_keep_it_open() {
+    fn lost_probe_does_not_block_the_next_probe() {
         let mut breaker = open();
         assert!(breaker.try_admit(at(1)));
         assert!(!breaker.try_admit(at(1)));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_can_be_asked_for_at_any_time() {
+    fn probe_can_be_ordered_at_any_time() {
         let mut breaker = Breaker::new(0, LONGEST);
         breaker.probe_now(at(0));
         assert_eq!(breaker.phase(at(0)), BreakerPhase::Closed);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_what_was_asked_for_up_to_the_longest_wait() {
+    fn pause_lasts_as_requested_up_to_the_longest_wait() {
         let mut breaker = Breaker::new(0, LONGEST);
         assert!(breaker.pause(at(0), at(7)));
         assert!(!breaker.try_admit(at(6)) && breaker.try_admit(at(7)));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_threshold_of_none_never_opens() {
+    fn breaker_with_a_threshold_of_zero_never_opens() {
         let mut breaker = Breaker::new(0, LONGEST);
         assert!((0..1000).all(|_| !breaker.record_failure(at(0))));
         assert!(breaker.try_admit(at(0)));
@@ -218,7 +218,7 @@ mod tests {
     proptest! {
         /// After any steps a call passes within the longest wait, so nothing is stuck forever.
         #[test]
-        fn it_always_lets_a_probe_pass_in_time(steps in prop::collection::vec((0u8..4, 0u64..40), 0..60)) {
+        fn probe_always_passes_within_the_longest_wait(steps in prop::collection::vec((0u8..4, 0u64..40), 0..60)) {
             let mut breaker = Breaker::new(2, LONGEST);
             let mut now = Duration::ZERO;
             for (what, seconds) in steps {

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn each_class_has_its_own_word_and_its_own_place() {
+    fn names_and_indexes_of_classes_are_unique() {
         for (index, class) in AttemptClass::ALL.into_iter().enumerate() {
             assert_eq!(class as usize, index);
             assert_eq!(AttemptClass::ALL.iter().filter(|other| other.as_str() == class.as_str()).count(), 1);
@@ -185,7 +185,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn retry_after_counts_for_429_and_503_alone(code: u16, seconds in 0u64..100_000) {
+        fn retry_after_is_honoured_only_for_429_and_503(code: u16, seconds in 0u64..100_000) {
             let asked = Some(Duration::from_secs(seconds));
             let honoured = status(code, asked).1 == Verdict::Retry { asked_wait: asked };
             prop_assert_eq!(honoured, code == 429 || code == 503);

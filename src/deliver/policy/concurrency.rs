@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn it_doubles_at_first_and_grows_by_one_a_round_later() {
+    fn limit_doubles_until_the_first_trouble_then_grows_by_one_a_round() {
         let mut limit = Concurrency::new(1, 128);
         assert_eq!(limit.max_concurrent_calls(), 32);
         assert_eq!(after(&mut limit, 32, QUICK, at(0)), 64);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_now_and_then_is_no_sign_of_too_much() {
+    fn occasional_failures_do_not_lower_the_limit() {
         let mut limit = Concurrency::new(1, 64);
         for answer in 0..10_000 {
             if answer % 10 == 0 {
@@ -176,7 +176,7 @@ mod tests {
 
     /// A receiver that processes a fixed number of concurrent calls keeps the others waiting.
     #[test]
-    fn it_finds_how_many_calls_a_receiver_takes_and_few_more() {
+    fn limit_converges_to_the_capacity_of_the_receiver() {
         for (takes, each) in [(160, 200), (20, 20), (100, 1000)] {
             let mut limit = Concurrency::new(1, 256);
             for round in 0..100 {
@@ -191,20 +191,20 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_answers_fast_gets_few_connections() {
+    fn fast_endpoint_gets_few_connections() {
         assert_eq!(after(&mut Concurrency::new(1, 256), 5000, at(1), at(0)), 32);
         assert_eq!(after(&mut Concurrency::new(1, 256), 5000, at(10), at(0)), 100);
     }
 
     #[test]
-    fn what_is_not_used_does_not_grow() {
+    fn unused_limit_does_not_grow() {
         let mut limit = Concurrency::new(1, 64);
         (0..1000).for_each(|_| limit.record_response(QUICK, 3, at(0)));
         assert_eq!(limit.max_concurrent_calls(), 32);
     }
 
     #[test]
-    fn what_works_again_is_found_out_as_fast_as_at_first() {
+    fn limit_doubles_again_after_a_recovery() {
         let mut limit = Concurrency::new(1, 256);
         (0..99).for_each(|round| limit.record_overload(at(round * 100)));
         assert_eq!(limit.max_concurrent_calls(), 1);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_that_comes_together_counts_once() {
+    fn simultaneous_trouble_lowers_the_limit_once() {
         let mut limit = Concurrency::new(2, 32);
         after(&mut limit, 100, QUICK, at(0));
         (0..32).for_each(|_| limit.record_overload(at(10)));
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_come_late_count_as_trouble_and_slow_ones_do_not() {
+    fn unusually_late_answers_count_as_trouble_and_always_slow_ones_do_not() {
         let mut limit = Concurrency::new(1, 32);
         after(&mut limit, 100, QUICK, at(0));
         after(&mut limit, 8, at(400), at(1000));
@@ -235,7 +235,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_stays_within_its_bounds(
+        fn concurrency_limit_stays_within_its_bounds(
             lowest in 0usize..10,
             more in 0usize..100,
             steps in prop::collection::vec((any::<bool>(), 0u64..10_000, 0usize..200, 0u64..1000), 0..200),

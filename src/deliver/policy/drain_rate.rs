@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_nothing_leaves_is_slow_once_it_was_measured() {
+    fn stuck_lane_is_slow_after_the_first_measurement() {
         let mut pace = DrainRate::default();
         assert!(!pace.is_slow(1000, false, at(20_000, 9000)));
         assert!(!pace.is_slow(1000, false, at(20_099, 9099)), "nothing is known yet");
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_would_be_empty_soon_is_not_slow() {
+    fn lane_that_drains_soon_is_not_slow() {
         let mut pace = DrainRate::default();
         assert!(!pace.is_slow(1000, false, at(20_000, 0)));
         (0..400).for_each(|_| pace.count_ended_attempt());
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_time_for_calls_does_not_take_it_for_the_endpoints_fault() {
+    fn busy_process_does_not_blame_the_endpoint() {
         let mut pace = DrainRate::default();
         assert!(!pace.is_slow(1000, false, at(20_000, 0)));
         pace.count_ended_attempt();
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn where_calls_wait_already_a_lane_that_would_be_empty_soon_is_slow_too() {
+    fn lane_behind_waiting_calls_is_slow_even_if_it_drains_soon() {
         for (is_behind, idle, is_slow) in [(false, 100, false), (true, 100, true), (true, 30, false)] {
             let mut pace = DrainRate::default();
             assert!(!pace.is_slow(1000, is_behind, at(20_000, 0)));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_being_slow_is_measured_less_often() {
+    fn persistently_slow_lane_is_measured_less_often() {
         let mut pace = DrainRate::default();
         let (mut now, mut idle, mut terms) = (20_000, 0, Vec::new());
         for _ in 0..6 {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn room_ends_what_was_measured() {
+    fn room_in_the_lane_resets_the_measurement() {
         let mut pace = DrainRate::default();
         assert!(!pace.is_slow(1000, false, at(20_000, 0)));
         pace.reset();

@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_three_forms_of_a_date() {
+    fn reads_all_three_http_date_formats() {
         let earlier = then() - Duration::from_secs(30);
         for text in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
             assert_eq!(parse(text.as_bytes(), earlier), Some(Duration::from_secs(30)), "{text}");
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unreadable_asks_for_nothing() {
+    fn unreadable_values_are_ignored() {
         for text in ["", "-1", "1.5", "soon", "Sun, 06 Nov", "12 s", "\u{661}"] {
             assert_eq!(parse(text.as_bytes(), then()), None, "{text}");
         }

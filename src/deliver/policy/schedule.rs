@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn one_wait_before_each_retry_then_no_more() {
+    fn one_wait_precedes_each_retry_then_the_schedule_ends() {
         assert_eq!(schedule().next(None, 1, None, 7), NextAttempt::InMemory(Duration::ZERO));
         assert_eq!(schedule().next(None, 2, None, 0), NextAttempt::InTopic(Duration::from_secs(1)));
         assert_eq!(schedule().next(None, 3, None, 0), NextAttempt::InTopic(Duration::from_secs(5)));
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webhooks_own_waits_go_before() {
+    fn schedule_of_a_webhook_overrides_the_default() {
         let own = [Duration::from_millis(900)];
         assert_eq!(schedule().next(Some(&own), 1, None, 0), NextAttempt::InMemory(own[0]));
         assert_eq!(schedule().next(Some(&own), 2, None, 0), NextAttempt::Never);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_can_ask_for_more_but_not_for_less() {
+    fn retry_after_can_lengthen_but_not_shorten_the_wait() {
         assert_eq!(seconds(schedule().next(None, 1, Some(Duration::from_secs(9)), 0)), 9.0);
         assert_eq!(seconds(schedule().next(None, 3, Some(Duration::from_secs(1)), 0)), 5.0);
         assert_eq!(seconds(schedule().next(None, 1, Some(Duration::MAX), 0)), 60.0);
@@ -127,7 +127,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bounds_hold(
+        fn next_attempt_stays_within_schedule_and_limit(
             waits in prop::collection::vec(0u64..u64::MAX, 0..8),
             attempts: u32,
             asked in prop::option::of(any::<u64>()),

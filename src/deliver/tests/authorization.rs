@@ -57,7 +57,7 @@ async fn basic_and_bearer_are_sent_with_each_request() {
 }
 
 #[tokio::test]
-async fn a_token_is_fetched_once_for_all_calls_that_wait_for_it() {
+async fn token_is_fetched_once_for_all_waiting_calls() {
     let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut tokens = Receiver::start(|_| Reply::HeldText(200, GOOD)).await;
     let mut heard = Heard::new(config());
@@ -83,7 +83,7 @@ async fn a_token_is_fetched_once_for_all_calls_that_wait_for_it() {
 }
 
 #[tokio::test]
-async fn a_token_is_not_used_when_its_time_is_nearly_over() {
+async fn token_near_its_expiry_is_replaced() {
     let short = r#"{"access_token":"short","token_type":"bearer","expires_in":0}"#;
     let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
     let tokens = Receiver::start(move |n| Reply::Text(200, [short, GOOD][n])).await;
@@ -97,7 +97,7 @@ async fn a_token_is_not_used_when_its_time_is_nearly_over() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_revoked_is_fetched_anew_within_the_attempt() {
+async fn revoked_token_is_fetched_again_within_the_attempt() {
     let mut receiver = Receiver::start(|n| Reply::Status([200, 401, 200, 200][n])).await;
     let tokens = Receiver::start(|n| Reply::Text(200, [GOOD, BETTER][n])).await;
     let mut heard = Heard::new(config());
@@ -112,7 +112,7 @@ async fn a_token_that_was_revoked_is_fetched_anew_within_the_attempt() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_takes_no_token_does_not_make_us_ask_for_one_after_the_other() {
+async fn young_token_that_the_endpoint_rejects_is_not_fetched_again() {
     let receiver = Receiver::start(|_| Reply::Status(401)).await;
     let mut tokens = Receiver::start(|_| Reply::Text(200, GOOD)).await;
     let mut heard = Heard::new(Config { retry: vec![Duration::ZERO; 5], ..config() });
@@ -123,7 +123,7 @@ async fn an_endpoint_that_takes_no_token_does_not_make_us_ask_for_one_after_the_
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_fails_is_named_by_its_host_and_asked_once_for_all() {
+async fn token_failure_names_the_host_and_is_shared_by_all_waiting_calls() {
     let receiver = Receiver::start(|_| Reply::Status(200)).await;
     for (reply, status, words) in [
         (Reply::Text(401, r#"{"error":"invalid_client"}"#), Some(401), "answered 401 Unauthorized: invalid_client"),
@@ -157,7 +157,7 @@ async fn a_token_endpoint_that_fails_is_named_by_its_host_and_asked_once_for_all
 }
 
 #[tokio::test]
-async fn a_token_endpoint_is_dialled_like_any_other() {
+async fn token_endpoint_address_is_checked_like_any_other() {
     let receiver = Receiver::start(|_| Reply::Status(200)).await;
     let tokens = Receiver::start_at("127.0.0.2:0", None, |_| Reply::Text(200, GOOD)).await;
     let mut heard = Heard::new(Config { deny_addresses: vec!["127.0.0.2/32".parse().unwrap()], ..config() });
@@ -168,7 +168,7 @@ async fn a_token_endpoint_is_dialled_like_any_other() {
 }
 
 #[tokio::test]
-async fn calls_that_waited_together_for_a_token_still_go_out_one_after_the_other() {
+async fn throttling_holds_for_calls_that_waited_for_a_token() {
     const CALLS: u32 = 8;
     let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut tokens = Receiver::start(|_| Reply::HeldText(200, GOOD)).await;
@@ -189,7 +189,7 @@ async fn calls_that_waited_together_for_a_token_still_go_out_one_after_the_other
 }
 
 #[tokio::test]
-async fn calls_that_wait_for_a_token_when_their_share_is_lost_go_to_wait_elsewhere() {
+async fn calls_awaiting_a_token_are_deferred_when_their_slots_are_lost() {
     let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut tokens = Receiver::start(|_| Reply::HeldText(200, GOOD)).await;
     let mut heard = Heard::new(patient());
@@ -208,7 +208,7 @@ async fn calls_that_wait_for_a_token_when_their_share_is_lost_go_to_wait_elsewhe
 }
 
 #[tokio::test]
-async fn a_token_that_a_receiver_sends_back_is_hidden_from_the_message_log() {
+async fn echoed_token_is_redacted_in_the_message_log() {
     let receiver = Receiver::start(|_| Reply::Text(200, "you sent Bearer a-long-token, I mean a-long-token")).await;
     let long = r#"{"access_token":"a-long-token","token_type":"bearer","expires_in":3600}"#;
     let tokens = Receiver::start(move |_| Reply::Text(200, long)).await;

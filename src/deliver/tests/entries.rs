@@ -16,7 +16,7 @@ fn response(entry: &LogEntry) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn each_attempt_is_told_with_what_was_dialled_and_answered() {
+async fn each_attempt_is_logged_with_address_and_response() {
     let receiver = Receiver::start(|n| if n == 0 { Reply::Text(503, "later") } else { Reply::Status(204) }).await;
     let mut heard = Heard::new(config());
     heard.offer(&target(&receiver.url("/hook?token=1")), 7).await;
@@ -38,7 +38,7 @@ async fn each_attempt_is_told_with_what_was_dialled_and_answered() {
 }
 
 #[tokio::test]
-async fn of_an_answer_what_came_is_told_however_it_goes_on() {
+async fn received_part_of_a_response_is_logged() {
     for (reply, begun) in [(Reply::Body(500, 10_000), Some(RESPONSE_BYTES)), (Reply::EndlessBody(500), None)] {
         let receiver = Receiver::start(move |_| reply).await;
         let mut heard = Heard::new(Config { retry: Vec::new(), ..config() });
@@ -49,7 +49,7 @@ async fn of_an_answer_what_came_is_told_however_it_goes_on() {
 }
 
 #[tokio::test]
-async fn secrets_that_a_receiver_sends_back_are_hidden_also_where_the_text_is_cut() {
+async fn echoed_secrets_are_redacted_even_where_the_text_is_truncated() {
     let echo = format!("{{\"secret\":\"{SECRET}\",\"key\":\"kkk-0123456789\",\"auth\":\"Bearer 0123456789\"}}");
     let echo: &'static str = Box::leak(echo.into_boxed_str());
     let receiver = Receiver::start(move |_| Reply::Text(400, echo)).await;
@@ -65,7 +65,7 @@ async fn secrets_that_a_receiver_sends_back_are_hidden_also_where_the_text_is_cu
 }
 
 #[tokio::test]
-async fn what_no_connection_came_about_for_has_its_class_and_no_address() {
+async fn attempt_without_a_connection_is_logged_with_class_and_no_address() {
     let mut heard = Heard::new(Config { retry: Vec::new(), allow_addresses: Vec::new(), ..config() });
     heard.offer(&target("http://127.0.0.1:9/"), 1).await;
     let entry = heard.entry().await;
@@ -75,7 +75,7 @@ async fn what_no_connection_came_about_for_has_its_class_and_no_address() {
 }
 
 #[tokio::test]
-async fn a_call_that_ends_without_an_attempt_is_told_too() {
+async fn call_cancelled_before_any_attempt_is_logged() {
     let receiver = Receiver::start(|_| Reply::Status(204)).await;
     let mut heard = Heard::new(config());
     let call = call(&target(&receiver.url("/")), 1, &heard.book);

@@ -157,21 +157,21 @@ const NAMES: [&str; 5] = [
 ];
 
 #[tokio::test]
-async fn every_spelling_of_what_is_not_public_is_refused() {
+async fn every_spelling_of_a_non_public_address_is_refused() {
     for (url, refused) in &SPELLINGS {
         assert_refused(url, refused, Resolver::system()).await;
     }
 }
 
 #[tokio::test]
-async fn every_trick_with_a_host_is_refused() {
+async fn every_host_name_trick_is_refused() {
     for (url, refused) in &TRICKS {
         assert_refused(url, refused, answering(|_| vec!["127.0.0.1"]).0).await;
     }
 }
 
 #[tokio::test]
-async fn every_answer_of_a_look_up_that_is_not_public_is_refused() {
+async fn non_public_lookup_results_are_refused() {
     for (answer, words) in &ANSWERS {
         for url in ["http://hook.example/", "https://hook.example/"] {
             let resolver = answering(|_| answer.to_vec()).0;
@@ -182,7 +182,7 @@ async fn every_answer_of_a_look_up_that_is_not_public_is_refused() {
 }
 
 #[tokio::test]
-async fn a_name_whose_answer_changes_is_dialled_where_it_was_checked() {
+async fn rebinding_host_is_dialled_at_the_checked_address() {
     // One port at two addresses. Only one of them may be dialled.
     let public = Receiver::start_at("127.0.0.2:0", None, |_| Reply::Status(200)).await;
     let secret =

@@ -183,7 +183,7 @@ async fn serve_http1(stream: impl AsyncRead + AsyncWrite + Unpin, heard: &Atomic
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_are_drained_under_load_cost_no_attempt() {
+async fn connection_drains_under_load_cost_no_attempt() {
     const AT_ONCE: u32 = 1000;
     let server = Server::start(|_, n| if n == 100 { Act::AnswerLast } else { Act::Answer }).await;
     let mut heard = server.heard();
@@ -200,7 +200,7 @@ async fn connections_that_are_drained_under_load_cost_no_attempt() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_ended_while_idle_is_not_used() {
+async fn connection_ended_while_idle_is_not_reused() {
     let server = Server::start(|_, _| Act::AnswerLast).await;
     let mut heard = server.heard();
     for n in 0..20 {
@@ -211,7 +211,7 @@ async fn a_connection_that_was_ended_while_idle_is_not_used() {
 }
 
 #[tokio::test]
-async fn a_refused_request_goes_out_again_on_another_connection() {
+async fn refused_request_is_sent_again_on_another_connection() {
     let refuse = |connection, _| if connection <= 3 { Act::Reset(h2::Reason::REFUSED_STREAM) } else { Act::Answer };
     let server = Server::start(refuse).await;
     let mut heard = server.heard();
@@ -221,7 +221,7 @@ async fn a_refused_request_goes_out_again_on_another_connection() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_refuses_every_request_fails_after_a_few() {
+async fn attempt_fails_after_several_refused_requests() {
     let server = Server::start(|_, _| Act::Reset(h2::Reason::REFUSED_STREAM)).await;
     let mut heard = server.heard();
     heard.offer(&server.target(), 1).await;
@@ -230,7 +230,7 @@ async fn an_endpoint_that_refuses_every_request_fails_after_a_few() {
 }
 
 #[tokio::test]
-async fn a_request_that_may_have_been_processed_goes_out_once() {
+async fn request_that_may_have_been_processed_is_not_sent_again() {
     let reset = |_, n| if n == 2 { Act::Reset(h2::Reason::INTERNAL_ERROR) } else { Act::Answer };
     let server = Server::start(reset).await;
     let mut heard = server.heard();
@@ -244,7 +244,7 @@ async fn a_request_that_may_have_been_processed_goes_out_once() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_requires_http1_gets_it_in_the_same_attempt_and_from_then_on() {
+async fn http1_requirement_is_met_in_the_same_attempt_and_remembered() {
     let server = Server::start(|_, _| Act::Reset(h2::Reason::HTTP_1_1_REQUIRED)).await;
     let mut heard = server.heard();
     for n in 0..3 {
@@ -255,7 +255,7 @@ async fn an_endpoint_that_requires_http1_gets_it_in_the_same_attempt_and_from_th
 }
 
 #[tokio::test]
-async fn a_connection_is_used_up_to_its_age() {
+async fn connection_is_replaced_at_its_max_age() {
     for protocol in ["h2", "http/1.1"] {
         let authority = Authority::new();
         let receiver = Receiver::start_with(Some(authority.serves(&[protocol], None)), |_| Reply::Status(200)).await;

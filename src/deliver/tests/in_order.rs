@@ -19,14 +19,14 @@ fn ordered(url: &str, version: u32) -> Arc<Target> {
 }
 
 /// The call with number n. Its row is the last digit.
-fn about_a_row(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
+fn row_order_call(target: &Arc<Target>, n: u32, book: &Arc<CountingBook>) -> Call {
     Call { row_key: format!("{}", n % 10).parse().ok(), ..call(target, n, book) }
 }
 
 impl Heard {
     async fn offer_in_order(&self, target: &Arc<Target>, numbers: impl IntoIterator<Item = u32>) {
         for n in numbers {
-            self.lanes.send(about_a_row(target, n, &self.book)).await;
+            self.lanes.send(row_order_call(target, n, &self.book)).await;
         }
     }
 
@@ -52,7 +52,7 @@ impl Receiver {
 }
 
 #[tokio::test]
-async fn a_head_that_fails_is_tried_again_before_those_behind_it_while_other_rows_go_on() {
+async fn failed_head_is_retried_first_while_other_rows_continue() {
     let mut receiver = Receiver::start(|n| Reply::Status(if n == 0 { 500 } else { 200 })).await;
     let retry = vec![Duration::from_secs(1); 3];
     let mut heard = Heard::new(Config { retry, concurrency: 4, ..config() });
@@ -69,7 +69,7 @@ async fn a_head_that_fails_is_tried_again_before_those_behind_it_while_other_row
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_rows_arrive_in_their_order_whatever_fails() {
+async fn rows_arrive_in_order_despite_failures() {
     const CALLS: u32 = 600;
     let mut receiver = Receiver::start(|n| Reply::Status(if n % 3 == 2 { 500 } else { 200 })).await;
     let retry = vec![Duration::from_millis(5); 40];
@@ -83,7 +83,7 @@ async fn many_rows_arrive_in_their_order_whatever_fails() {
             while lanes.in_flight() >= 40 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            lanes.send(about_a_row(&target, n, &book)).await;
+            lanes.send(row_order_call(&target, n, &book)).await;
         }
     });
     let mut last = [None; 10];
@@ -102,7 +102,7 @@ async fn many_rows_arrive_in_their_order_whatever_fails() {
 }
 
 #[tokio::test]
-async fn a_head_that_fails_for_too_long_is_a_gap_and_its_row_goes_on_behind_it() {
+async fn head_that_fails_too_long_is_dead_lettered_and_its_row_continues() {
     let mut receiver = Receiver::start(|n| Reply::Status(if n < 3 { 503 } else { 200 })).await;
     let patience = Duration::from_millis(300);
     // Without row order such a wait would be spent in a retry topic.
@@ -129,7 +129,7 @@ async fn a_head_that_fails_for_too_long_is_a_gap_and_its_row_goes_on_behind_it()
 }
 
 #[tokio::test]
-async fn the_calls_of_a_new_version_do_not_overtake_those_of_the_one_before() {
+async fn calls_of_a_new_webhook_version_do_not_overtake_older_ones() {
     let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
     let mut heard = Heard::new(config());
     let [old, new] = [1, 2].map(|version| ordered(&receiver.url("/"), version));
@@ -145,7 +145,7 @@ async fn the_calls_of_a_new_version_do_not_overtake_those_of_the_one_before() {
 }
 
 #[tokio::test]
-async fn a_full_lane_is_waited_for_while_its_endpoint_works_however_slow() {
+async fn sender_waits_for_a_full_lane_of_a_slow_but_working_endpoint() {
     let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
     let wait = Duration::from_millis(20);
     let mut heard = Heard::new(Config { concurrency: 1, queue_calls: 3, queue_wait: wait, ..config() });
@@ -153,7 +153,7 @@ async fn a_full_lane_is_waited_for_while_its_endpoint_works_however_slow() {
     heard.offer_in_order(&target, [10, 20, 11]).await;
     receiver.heard().await;
     let lanes = heard.lanes.clone();
-    let mut send = pin!(lanes.send(about_a_row(&target, 12, &heard.book)));
+    let mut send = pin!(lanes.send(row_order_call(&target, 12, &heard.book)));
     tokio::select! {
         () = &mut send => panic!("it did not wait"),
         () = tokio::time::sleep(Duration::from_millis(600)) => receiver.release(4),
@@ -188,11 +188,11 @@ async fn a_call_that_finds_no_place_behind_others_of_a_failing_endpoint_is_dead_
 }
 
 #[tokio::test]
-async fn an_event_that_ends_cancels_its_calls_and_the_row_goes_on() {
+async fn ended_event_cancels_its_calls_and_the_row_continues() {
     let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
     let mut heard = Heard::new(config());
     let target = ordered(&receiver.url("/"), 1);
-    let ending = about_a_row(&target, 20, &heard.book);
+    let ending = row_order_call(&target, 20, &heard.book);
     let event = ending.message.event_state.clone();
     heard.offer_in_order(&target, [10]).await;
     heard.lanes.send(ending).await;
@@ -207,7 +207,7 @@ async fn an_event_that_ends_cancels_its_calls_and_the_row_goes_on() {
 }
 
 #[tokio::test]
-async fn a_pause_that_the_endpoint_asks_for_is_the_rows_own_and_410_ends_them_all() {
+async fn retry_after_pauses_only_its_row_and_410_ends_all_calls() {
     let mut receiver = Receiver::start(|n| match n {
         0 => Reply::RetryAfter(429, "1"),
         1 | 2 => Reply::Status(200),
@@ -233,7 +233,7 @@ async fn a_pause_that_the_endpoint_asks_for_is_the_rows_own_and_410_ends_them_al
 }
 
 #[tokio::test]
-async fn at_a_stop_nothing_goes_out_in_the_place_of_a_head_that_failed() {
+async fn no_call_overtakes_a_failed_head_during_a_stop() {
     let mut receiver = Receiver::start(|_| Reply::Held(500)).await;
     let heard = Heard::new(config());
     let target = ordered(&receiver.url("/"), 1);
@@ -255,7 +255,7 @@ async fn at_a_stop_nothing_goes_out_in_the_place_of_a_head_that_failed() {
 }
 
 #[tokio::test]
-async fn its_throttling_has_the_slots_of_the_topic_of_row_order() {
+async fn row_order_throttling_uses_the_slots_of_the_row_order_topic() {
     const CALLS: u32 = 20;
     let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut heard = Heard::new(Config { queue_wait: Duration::from_millis(20), ..config() });
@@ -280,7 +280,7 @@ async fn its_throttling_has_the_slots_of_the_topic_of_row_order() {
 }
 
 #[tokio::test]
-async fn what_others_read_by_now_is_left_to_them() {
+async fn calls_of_a_lost_partition_are_dropped_unsettled() {
     let mut receiver = Receiver::start(|n| Reply::Held([200, 500][n])).await;
     let mut heard = Heard::new(config());
     let target = ordered(&receiver.url("/"), 1);
@@ -300,11 +300,11 @@ async fn what_others_read_by_now_is_left_to_them() {
 }
 
 #[tokio::test]
-async fn a_head_that_waits_is_dropped_when_others_read_it_and_cancelled_when_its_event_ends() {
+async fn waiting_head_is_dropped_on_partition_loss_or_cancelled_with_its_event() {
     let mut receiver = Receiver::start(|_| Reply::Status(500)).await;
     let mut heard = Heard::new(Config { retry: vec![Duration::from_secs(120)], ..config() });
     let target = ordered(&receiver.url("/"), 1);
-    let ending = about_a_row(&target, 11, &heard.book);
+    let ending = row_order_call(&target, 11, &heard.book);
     let event = ending.message.event_state.clone();
     heard.lanes.send(ending).await;
     heard.offer_in_order(&target, [12, 22]).await;
@@ -335,7 +335,7 @@ async fn failures_long_before_a_lane_was_full_dead_letter_nothing() {
     heard.offer_in_order(&target, [2, 3]).await;
     receiver.heard().await;
     let lanes = heard.lanes.clone();
-    let mut send = pin!(lanes.send(about_a_row(&target, 4, &heard.book)));
+    let mut send = pin!(lanes.send(row_order_call(&target, 4, &heard.book)));
     tokio::select! {
         () = &mut send => panic!("it did not wait"),
         () = tokio::time::sleep(Duration::from_millis(200)) => receiver.release(9),
@@ -347,7 +347,7 @@ async fn failures_long_before_a_lane_was_full_dead_letter_nothing() {
 }
 
 #[tokio::test]
-async fn endpoints_that_fail_in_order_leave_room_for_others() {
+async fn failing_row_order_endpoints_leave_room_for_others() {
     let dead = Receiver::start(|_| Reply::Silence).await;
     let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
     // Of 40 calls in memory, 20 may be in row order.
@@ -357,7 +357,7 @@ async fn endpoints_that_fail_in_order_leave_room_for_others() {
     let book = heard.book.clone();
     let filling = tokio::spawn(async move {
         for n in 0..60 {
-            lanes.send(about_a_row(&failing, n, &book)).await;
+            lanes.send(row_order_call(&failing, n, &book)).await;
         }
     });
     while heard.lanes.in_flight() < 20 {

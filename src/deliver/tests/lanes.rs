@@ -19,7 +19,7 @@ use crate::receipt::{Budget, Receipt};
 use crate::rules::Target;
 
 #[tokio::test]
-async fn a_connection_is_used_again() {
+async fn connection_is_reused_for_later_calls() {
     let receiver = Receiver::start(|n| Reply::Body(200, n)).await;
     let mut heard = Heard::new(config());
     let target = target(&receiver.url("/"));
@@ -31,7 +31,7 @@ async fn a_connection_is_used_again() {
 }
 
 #[tokio::test]
-async fn no_more_calls_at_once_than_allowed() {
+async fn concurrent_calls_are_limited() {
     let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
     let mut heard = Heard::new(Config { concurrency: 3, ..config() });
     let target = target(&receiver.url("/"));
@@ -47,7 +47,7 @@ async fn no_more_calls_at_once_than_allowed() {
 }
 
 #[tokio::test]
-async fn no_more_connections_than_allowed_over_all_lanes_but_one_for_each() {
+async fn connections_over_all_lanes_are_limited_except_one_per_lane() {
     let mut slow = Receiver::start(|_| Reply::Held(200)).await;
     let quick = Receiver::start(|_| Reply::Status(200)).await;
     let mut heard = Heard::new(Config { max_connections: Some(2), ..config() });
@@ -68,7 +68,7 @@ async fn no_more_connections_than_allowed_over_all_lanes_but_one_for_each() {
 }
 
 #[tokio::test]
-async fn large_bodies_for_endpoints_that_hang_leave_memory_for_others() {
+async fn large_bodies_for_hanging_endpoints_leave_memory_for_others() {
     const BODY: usize = 100_000;
     let (budget, book) = (Budget::new(1 << 20), Arc::<CountingBook>::default());
     let large = |target: &Arc<Target>, n: u32| {
@@ -97,7 +97,7 @@ async fn large_bodies_for_endpoints_that_hang_leave_memory_for_others() {
 }
 
 #[tokio::test]
-async fn a_full_lane_that_moves_is_waited_for() {
+async fn sender_waits_for_a_full_lane_that_moves() {
     let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
     let mut heard = Heard::new(Config { concurrency: 1, queue_calls: 4, ..config() });
     let target = target(&receiver.url("/"));
@@ -119,7 +119,7 @@ async fn a_full_lane_that_moves_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_full_lane_that_hangs_sends_calls_to_wait_soon_and_then_at_once() {
+async fn full_hanging_lane_defers_calls_soon_then_immediately() {
     let mut receiver = Receiver::start(|_| Reply::Silence).await;
     let long = Duration::from_secs(30);
     let mut heard = Heard::new(Config { concurrency: 1, queue_calls: 4, queue_wait: long, ..config() });
@@ -143,7 +143,7 @@ async fn a_full_lane_that_hangs_sends_calls_to_wait_soon_and_then_at_once() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_queued_for_too_long_goes_to_wait_elsewhere() {
+async fn call_that_is_queued_too_long_is_deferred() {
     let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
     let wait = Duration::from_millis(50);
     let mut heard = Heard::new(Config { concurrency: 1, queue_wait: wait, ..config() });
@@ -160,7 +160,7 @@ async fn a_call_that_is_queued_for_too_long_goes_to_wait_elsewhere() {
 }
 
 #[tokio::test]
-async fn bytes_are_bounded_too() {
+async fn queued_bytes_are_limited() {
     let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
     // Bodies have 7 bytes; the limit is exceeded by at most one.
     let mut heard = Heard::new(Config { queue_bytes: 8, ..config() });
@@ -174,7 +174,7 @@ async fn bytes_are_bounded_too() {
 }
 
 #[tokio::test]
-async fn no_more_calls_are_in_memory_than_allowed_over_all_lanes() {
+async fn calls_in_memory_over_all_lanes_are_limited() {
     let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
     let mut heard = Heard::new(Config { max_calls: 3, ..config() });
     let targets = ["/a", "/b", "/c", "/d"].map(|path| target(&receiver.url(path)));
@@ -195,7 +195,7 @@ async fn no_more_calls_are_in_memory_than_allowed_over_all_lanes() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_fails_again_and_again_gets_probes_alone() {
+async fn repeatedly_failing_endpoint_gets_only_probes() {
     let works = Arc::new(AtomicBool::new(false));
     let answer = works.clone();
     let mut receiver =
@@ -232,7 +232,7 @@ async fn an_endpoint_that_fails_again_and_again_gets_probes_alone() {
 }
 
 #[tokio::test]
-async fn a_call_whose_endpoint_fails_longer_than_its_schedule_is_exhausted_with_the_reason() {
+async fn call_is_exhausted_if_its_endpoint_fails_longer_than_the_schedule() {
     let receiver = Receiver::start(|_| Reply::Status(500)).await;
     let mut heard = Heard::new(Config { breaker_failures: 1, retry: vec![], ..config() });
     let target = target(&receiver.url("/"));
@@ -280,7 +280,7 @@ async fn many_senders_to_a_small_lane_lose_nothing() {
 }
 
 #[tokio::test]
-async fn one_endpoint_does_not_hold_up_another() {
+async fn stuck_endpoint_does_not_delay_another() {
     let mut stuck = Receiver::start(|_| Reply::Silence).await;
     let receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut heard = Heard::new(Config { concurrency: 1, queue_calls: 2, ..config() });
@@ -292,7 +292,7 @@ async fn one_endpoint_does_not_hold_up_another() {
 }
 
 #[tokio::test]
-async fn stop_lets_the_attempts_under_way_end_and_drops_the_rest_unsettled() {
+async fn stop_finishes_running_attempts_and_drops_the_rest_unsettled() {
     let mut receiver = Receiver::start(|n| if n == 0 { Reply::Status(503) } else { Reply::Held(200) }).await;
     let later = vec![Duration::from_secs(40)];
     let mut heard = Heard::new(Config { concurrency: 1, retry: later, ..config() });
@@ -318,7 +318,7 @@ async fn stop_lets_the_attempts_under_way_end_and_drops_the_rest_unsettled() {
 }
 
 #[tokio::test]
-async fn a_lane_without_calls_ends_and_comes_again() {
+async fn idle_lane_is_removed_and_created_again() {
     let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut heard = Heard::new(Config { idle_timeout: Duration::from_millis(20), ..config() });
     let target = target(&receiver.url("/"));
@@ -333,7 +333,7 @@ async fn a_lane_without_calls_ends_and_comes_again() {
 }
 
 #[tokio::test]
-async fn a_lane_whose_endpoint_fails_is_remembered_when_its_calls_are_gone() {
+async fn lane_of_a_failing_endpoint_is_kept_without_calls() {
     let mut receiver = Receiver::start(|_| Reply::Status(500)).await;
     let (idle, pause) = (Duration::from_millis(20), Duration::from_secs(60));
     let once = Config { idle_timeout: idle, breaker_failures: 1, breaker_pause: pause, retry: vec![], ..config() };
@@ -351,7 +351,7 @@ async fn a_lane_whose_endpoint_fails_is_remembered_when_its_calls_are_gone() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_refuses_a_rare_call_is_remembered_as_one_that_fails() {
+async fn lane_is_kept_after_a_rejected_call_until_a_call_succeeds() {
     let mut receiver = Receiver::start(|n| Reply::Status(if n == 0 { 404 } else { 200 })).await;
     let idle = Duration::from_millis(20);
     let mut heard = Heard::new(Config { idle_timeout: idle, retry: vec![], ..config() });
@@ -369,7 +369,7 @@ async fn an_endpoint_that_refuses_a_rare_call_is_remembered_as_one_that_fails() 
 }
 
 #[tokio::test]
-async fn calls_that_are_dropped_take_nobodys_turn() {
+async fn cancelled_calls_use_no_throttle_slots() {
     const DROPPED: u32 = 40;
     let receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut heard = Heard::new(Config { queue_wait: Duration::from_secs(60), ..config() });
@@ -392,7 +392,7 @@ async fn calls_that_are_dropped_take_nobodys_turn() {
 }
 
 #[tokio::test]
-async fn a_lane_that_is_only_remembered_is_looked_after_again_when_calls_come() {
+async fn kept_lane_is_maintained_again_when_calls_arrive() {
     let mut receiver = Receiver::start(|n| if n == 0 { Reply::Status(500) } else { Reply::Held(200) }).await;
     let (idle, wait) = (Duration::from_millis(20), Duration::from_millis(200));
     let once = Config { concurrency: 1, idle_timeout: idle, queue_wait: wait, retry: vec![], ..config() };
@@ -414,7 +414,7 @@ async fn a_lane_that_is_only_remembered_is_looked_after_again_when_calls_come() 
 }
 
 #[tokio::test]
-async fn a_worker_woken_as_its_idle_time_ends_parks_once() {
+async fn worker_woken_at_its_idle_timeout_parks_once() {
     let heard = Heard::new(config());
     let target = target("http://127.0.0.1:9/");
     let lane = heard.lanes.lane_map.lane(&call(&target, 0, &heard.book)).unwrap();
@@ -436,7 +436,7 @@ async fn a_worker_woken_as_its_idle_time_ends_parks_once() {
 }
 
 #[tokio::test]
-async fn a_webhooks_calls_are_never_more_in_any_second_than_it_may_make() {
+async fn call_throttling_limits_the_calls_in_any_second() {
     const CALLS: u32 = 40;
     let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut heard = Heard::new(Config { queue_wait: Duration::from_secs(60), ..config() });
@@ -456,7 +456,7 @@ async fn a_webhooks_calls_are_never_more_in_any_second_than_it_may_make() {
 }
 
 #[tokio::test]
-async fn an_instance_without_a_share_sends_throttled_calls_at_once_where_others_have_one() {
+async fn instance_without_slots_defers_throttled_calls_immediately() {
     let receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut heard = Heard::new(Config { queue_wait: Duration::from_secs(3600), ..config() });
     let mut throttled = Arc::into_inner(target(&receiver.url("/"))).unwrap();
@@ -469,7 +469,7 @@ async fn an_instance_without_a_share_sends_throttled_calls_at_once_where_others_
 }
 
 #[tokio::test]
-async fn a_throttled_call_waits_for_a_slot_that_is_further_away_than_others_wait() {
+async fn throttled_call_waits_for_a_slot_beyond_the_queue_wait() {
     let receiver = Receiver::start(|_| Reply::Status(200)).await;
     let mut heard = Heard::new(Config { queue_wait: Duration::from_millis(20), ..config() });
     // One slot in 2.1 s: a quarter of two calls a second.
@@ -481,7 +481,7 @@ async fn a_throttled_call_waits_for_a_slot_that_is_further_away_than_others_wait
 }
 
 #[tokio::test]
-async fn a_throttled_call_whose_endpoint_fails_waits_as_others_do() {
+async fn throttled_calls_of_a_failing_endpoint_are_deferred() {
     let receiver = Receiver::start(|_| Reply::Status(500)).await;
     let mut heard = Heard::new(Config { breaker_failures: 1, retry: vec![], ..config() });
     let _shares = [0, 1, 2, 3].map(|partition| heard.lanes.lease_slots(partition));
@@ -497,7 +497,7 @@ async fn a_throttled_call_whose_endpoint_fails_waits_as_others_do() {
 }
 
 #[tokio::test]
-async fn what_waits_in_the_overflow_log_comes_as_far_as_there_is_work_for_it_and_goes_back_when_its_partition_does() {
+async fn lane_takes_overflow_calls_up_to_its_room_and_returns_them_on_drain() {
     let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
     let mut heard = Heard::new(Config { concurrency: 1, ..config() });
     let target = target(&receiver.url("/"));
@@ -521,7 +521,7 @@ async fn what_waits_in_the_overflow_log_comes_as_far_as_there_is_work_for_it_and
 }
 
 #[tokio::test]
-async fn fresh_calls_go_behind_those_that_wait() {
+async fn places_reserved_for_waiting_calls_defer_fresh_calls() {
     let mut receiver = Receiver::start(|_| Reply::Held(200)).await;
     let mut heard = Heard::new(Config { concurrency: 1, queue_wait: Duration::from_secs(60), ..config() });
     let target = target(&receiver.url("/"));

@@ -58,7 +58,7 @@ fn through(proxy: SocketAddr) -> Config {
 }
 
 #[tokio::test]
-async fn the_proxy_is_asked_for_the_address_that_was_checked() {
+async fn proxy_connects_to_the_checked_address() {
     let receiver = Receiver::start(|_| Reply::Status(200)).await;
     let (address, mut heard_by_proxy) = proxy(Says::Yes).await;
     let mut heard = Heard::new(through(address));
@@ -70,7 +70,7 @@ async fn the_proxy_is_asked_for_the_address_that_was_checked() {
 }
 
 #[tokio::test]
-async fn an_address_that_may_not_be_dialled_is_not_asked_for_either() {
+async fn proxy_is_not_asked_for_a_refused_address() {
     let receiver = Receiver::start(|_| Reply::Status(200)).await;
     let (address, mut heard_by_proxy) = proxy(Says::Yes).await;
     let mut heard = Heard::new(Config { allow_addresses: vec![], ..through(address) });
@@ -80,7 +80,7 @@ async fn an_address_that_may_not_be_dialled_is_not_asked_for_either() {
 }
 
 #[tokio::test]
-async fn what_no_proxy_names_is_dialled_directly() {
+async fn no_proxy_hosts_are_dialled_directly() {
     let receiver = Receiver::start(|_| Reply::Status(200)).await;
     let (address, mut heard_by_proxy) = proxy(Says::Yes).await;
     for direct in ["127.0.0.0/8", "localhost"] {
@@ -92,7 +92,7 @@ async fn what_no_proxy_names_is_dialled_directly() {
 }
 
 #[tokio::test]
-async fn a_proxys_trouble_is_told_as_the_proxys_and_without_its_password() {
+async fn proxy_failures_name_the_proxy_without_its_password() {
     let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n";
     let early = "HTTP/1.1 200 OK\r\n\r\nSSH-2.0";
     for (says, status, words) in [

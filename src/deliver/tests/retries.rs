@@ -12,7 +12,7 @@ use super::receiver::{Receiver, Reply};
 use crate::rules::{EventState, Totals};
 
 #[tokio::test]
-async fn a_delivery_is_what_standard_webhooks_says() {
+async fn delivery_follows_standard_webhooks() {
     let mut receiver = Receiver::start(|_| Reply::Status(204)).await;
     let mut heard = Heard::new(config());
     heard.offer(&target(&receiver.url("/hook/a%20b?key=1")), 7).await;
@@ -51,7 +51,7 @@ async fn failures_are_retried_until_a_2xx() {
 }
 
 #[tokio::test]
-async fn a_call_counts_once_and_every_failed_try_is_an_error() {
+async fn call_is_counted_once_and_each_failed_attempt_as_an_error() {
     let receiver = Receiver::start(|n| Reply::Status([503, 302, 200, 200][n])).await;
     let mut heard = Heard::new(config());
     let target = target(&receiver.url("/"));
@@ -65,7 +65,7 @@ async fn a_call_counts_once_and_every_failed_try_is_an_error() {
 }
 
 #[tokio::test]
-async fn after_the_last_retry_it_is_exhausted_and_not_settled() {
+async fn call_is_exhausted_and_not_settled_after_the_last_retry() {
     let receiver = Receiver::start(|_| Reply::Status(404)).await;
     let mut heard = Heard::new(config());
     heard.offer(&target(&receiver.url("/secret-token?key=secret")), 1).await;
@@ -76,7 +76,7 @@ async fn after_the_last_retry_it_is_exhausted_and_not_settled() {
 }
 
 #[tokio::test]
-async fn gone_stops_at_once() {
+async fn status_410_stops_the_webhook_immediately() {
     let receiver = Receiver::start(|_| Reply::Status(410)).await;
     let mut heard = Heard::new(config());
     let stopped = target(&receiver.url("/"));
@@ -89,7 +89,7 @@ async fn gone_stops_at_once() {
 }
 
 #[tokio::test]
-async fn a_call_whose_event_is_gone_is_cancelled_instead_of_retried() {
+async fn call_of_an_ended_event_is_cancelled_instead_of_retried() {
     let mut receiver = Receiver::start(|_| Reply::Held(503)).await;
     let mut heard = Heard::new(Config { concurrency: 1, ..config() });
     let target = target(&receiver.url("/"));
@@ -107,7 +107,7 @@ async fn a_call_whose_event_is_gone_is_cancelled_instead_of_retried() {
 }
 
 #[tokio::test]
-async fn retry_after_is_waited_for_and_keeps_all_calls_from_the_endpoint() {
+async fn retry_after_pauses_all_calls_to_the_endpoint() {
     let mut receiver = Receiver::start(|n| if n == 0 { Reply::RetryAfter(429, "2") } else { Reply::Status(200) }).await;
     let mut heard = Heard::new(Config { concurrency: 1, ..config() });
     let target = target(&receiver.url("/"));
@@ -121,7 +121,7 @@ async fn retry_after_is_waited_for_and_keeps_all_calls_from_the_endpoint() {
 }
 
 #[tokio::test]
-async fn a_wait_that_is_long_is_not_spent_in_memory() {
+async fn long_waits_are_not_held_in_memory() {
     let receiver = Receiver::start(|_| Reply::RetryAfter(503, "120")).await;
     let limits = Config { retry: vec![TIER, Duration::ZERO], ..config() };
     let mut heard = Heard::new(limits);
@@ -133,7 +133,7 @@ async fn a_wait_that_is_long_is_not_spent_in_memory() {
 }
 
 #[tokio::test]
-async fn silence_is_a_timeout() {
+async fn missing_response_is_a_timeout() {
     let receiver = Receiver::start(|_| Reply::Silence).await;
     let short = Duration::from_millis(30);
     let answer = Config { first_byte_timeout: short, retry: vec![], ..config() };
@@ -149,7 +149,7 @@ async fn silence_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn an_address_that_takes_no_connection_is_a_timeout() {
+async fn unaccepted_connection_is_a_connect_timeout() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(0).unwrap();
@@ -171,7 +171,7 @@ async fn an_address_that_takes_no_connection_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn the_status_line_decides_and_a_slow_or_large_body_costs_the_connection() {
+async fn endless_or_large_body_costs_only_the_connection() {
     for reply in [Reply::EndlessBody(200), Reply::Body(200, 4096)] {
         let receiver = Receiver::start(move |_| reply).await;
         // The second call waits a second for the body of the first. The queue wait must not defer it meanwhile.
@@ -188,7 +188,7 @@ async fn the_status_line_decides_and_a_slow_or_large_body_costs_the_connection()
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_told_from_a_broken_connection() {
+async fn non_http_response_is_distinguished_from_a_broken_connection() {
     for (answer, class) in [(&b"SSH-2.0-OpenSSH_9.6\r\n\r\n"[..], "protocol"), (b"", "broken")] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -232,7 +232,7 @@ async fn a_stale_connection_costs_no_attempt() {
 }
 
 #[tokio::test]
-async fn nobody_listens() {
+async fn closed_port_is_a_connect_failure() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     drop(listener);
@@ -242,7 +242,7 @@ async fn nobody_listens() {
 }
 
 #[tokio::test]
-async fn neither_http_nor_a_private_address_is_dialled_unless_allowed() {
+async fn http_and_private_addresses_are_refused_unless_allowed() {
     let receiver = Receiver::start(|_| Reply::Status(200)).await;
     let by_name = format!("http://localhost:{}/", receiver.address.port());
     let no_http = Config { allow_http: false, ..config() };

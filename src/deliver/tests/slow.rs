@@ -48,7 +48,7 @@ async fn serve(slow: Slow) -> (String, mpsc::UnboundedReceiver<Duration>) {
 }
 
 #[tokio::test]
-async fn a_head_that_comes_byte_by_byte_is_cut_and_its_status_line_decides_if_it_came() {
+async fn slow_response_head_times_out_unless_its_status_line_arrived() {
     for (at_once, class) in [
         (&b"HTTP/1.1 200 "[..], Some("timeout")),
         (b"HTTP/1.1 500 no\r\nx: ", Some("status_5xx")),
@@ -70,7 +70,7 @@ async fn a_head_that_comes_byte_by_byte_is_cut_and_its_status_line_decides_if_it
 }
 
 #[tokio::test]
-async fn a_body_that_comes_byte_by_byte_or_never_ends_costs_its_connection_and_nothing_else() {
+async fn slow_or_endless_body_costs_only_its_connection() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n";
     for pause in [PAUSE, None] {
         let (url, mut ended) = serve(Slow { at_once: head, without_end: b"x", pause }).await;
@@ -86,7 +86,7 @@ async fn a_body_that_comes_byte_by_byte_or_never_ends_costs_its_connection_and_n
 }
 
 #[tokio::test]
-async fn a_head_without_end_is_cut_at_its_limit() {
+async fn endless_response_head_is_cut_at_its_limit() {
     for (at_once, is_answer) in [(&b"HTTP/1.1 200 OK\r\nx-huge: "[..], true), (b"HTTP/1.1 200", false)] {
         let (url, mut ended) = serve(Slow { at_once, without_end: b"1", pause: None }).await;
         let mut heard = Heard::new(Config { retry: vec![], ..config() });
@@ -102,7 +102,7 @@ async fn a_head_without_end_is_cut_at_its_limit() {
 const INTERIM: &[u8] = b"HTTP/1.1 103 Early Hints\r\n\r\n";
 
 #[tokio::test]
-async fn interim_answers_without_end_are_cut_at_their_limit() {
+async fn endless_interim_responses_are_cut_at_their_limit() {
     let (url, mut ended) = serve(Slow { at_once: INTERIM, without_end: INTERIM, pause: None }).await;
     let mut heard = Heard::new(Config { retry: vec![], ..config() });
     heard.offer(&target(&url), 1).await;
@@ -113,7 +113,7 @@ async fn interim_answers_without_end_are_cut_at_their_limit() {
 }
 
 #[tokio::test]
-async fn interim_answers_put_no_deadline_off() {
+async fn interim_responses_do_not_extend_the_deadline() {
     let (url, mut ended) = serve(Slow { at_once: INTERIM, without_end: INTERIM, pause: PAUSE }).await;
     let limit = Duration::from_millis(200);
     let mut heard = Heard::new(Config { first_byte_timeout: limit, retry: vec![], ..config() });

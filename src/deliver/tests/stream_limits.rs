@@ -192,7 +192,7 @@ async fn serve(
 }
 
 #[tokio::test]
-async fn a_limit_that_comes_late_is_kept_from_the_first_request_on() {
+async fn late_stream_limit_is_respected_from_the_first_request() {
     const CALLS: u32 = 200;
     for most in [1, 2] {
         let server = Server::start(move |_| Limit::Late(most)).await;
@@ -202,7 +202,7 @@ async fn a_limit_that_comes_late_is_kept_from_the_first_request_on() {
 }
 
 #[tokio::test]
-async fn requests_that_a_lower_limit_refuses_go_out_again_in_the_same_attempt() {
+async fn requests_refused_by_a_lowered_limit_are_resent_in_the_same_attempt() {
     const CALLS: u32 = 500;
     let lowered = Limit::Lowered { at: 12, to: 2 };
     let server = Server::start(move |number| if number == 0 { lowered } else { Limit::Told(2) }).await;

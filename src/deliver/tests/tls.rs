@@ -130,7 +130,7 @@ async fn http2_shares_one_connection() {
 }
 
 #[tokio::test]
-async fn http1_has_a_connection_a_worker() {
+async fn http1_has_one_connection_per_worker() {
     let (receiver, version) = deliver(&["http/1.1"], 8).await;
     assert_eq!(version, Version::HTTP_11);
     assert!((1..=4).contains(&receiver.connections()), "{} connections", receiver.connections());
@@ -147,7 +147,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
 }
 
 #[test]
-fn a_file_without_certificates_is_named() {
+fn ca_file_without_certificates_is_rejected_by_name() {
     let file = NamedTempFile::new().unwrap();
     let config = Config { ca_file: Some(file.path().to_owned()), ..config() };
     let error = crate::deliver::transport::tls::TlsConnectors::new(&config).err().unwrap().to_string();
@@ -155,7 +155,7 @@ fn a_file_without_certificates_is_named() {
 }
 
 #[tokio::test]
-async fn a_webhook_believes_its_own_authority_and_no_other() {
+async fn webhook_trusts_only_its_own_authority() {
     let (its, other) = (Authority::new(), Authority::new());
     let receiver = Receiver::start_with(Some(its.serves(&["h2"], None)), |_| Reply::Status(200)).await;
     let url = format!("https://{}/", receiver.address);
@@ -173,7 +173,7 @@ async fn a_webhook_believes_its_own_authority_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_webhook_shows_its_own_certificate_and_another_at_the_same_url_does_not_pass_for_it() {
+async fn client_certificate_is_not_shared_by_webhooks_with_the_same_url() {
     let (servers, clients) = (Authority::new(), Authority::new());
     for protocols in [["h2"], ["http/1.1"]] {
         let acceptor = servers.serves(&protocols, Some(&clients));

@@ -52,7 +52,7 @@ async fn told(address: SocketAddr, authority: &Authority) -> String {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_refused_is_told_with_what_helps() {
+async fn refused_certificate_is_reported_with_the_fix() {
     let (authority, other) = (Authority::new(), Authority::new());
     for (acceptor, words) in [
         (with(&other, |_| {}), "Tls.CaCertificates"),
@@ -80,7 +80,7 @@ async fn a_certificate_that_is_refused_is_told_with_what_helps() {
 }
 
 #[tokio::test]
-async fn what_is_no_tls_or_another_version_is_told_as_that() {
+async fn missing_tls_and_unsupported_versions_are_reported_as_such() {
     for (words, told_as) in [
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "answers without TLS"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "answers without TLS"),
@@ -105,7 +105,7 @@ async fn what_is_no_tls_or_another_version_is_told_as_that() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_that_is_wanted_is_told_though_the_handshake_is_over_on_this_side() {
+async fn missing_client_certificate_is_reported_after_the_handshake() {
     let (authority, clients) = (Authority::new(), Authority::new());
     for protocol in ["http/1.1", "h2"] {
         let acceptor = authority.serves(&[protocol], Some(&clients));

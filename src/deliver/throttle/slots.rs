@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_that_was_just_taken_over_waits() {
+    fn slots_of_a_partition_start_some_time_after_the_takeover() {
         let owned = [Some(NOW)];
         let slot = Slots::new(100, &owned).next(Duration::ZERO, NOW).unwrap();
         assert!(slot.starts >= NOW + TAKEOVER_DELAY && slot.starts < NOW + TAKEOVER_DELAY + Duration::from_millis(11));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_one_owner_are_all_there_are() {
+    fn owner_of_all_partitions_has_every_slot() {
         let owned = [LONG_AGO; 4];
         let times = slots(10, &owned, 50);
         assert!(times.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_millis(105)));
@@ -104,7 +104,7 @@ mod tests {
     proptest! {
         /// However the partitions are spread over instances, no second has more slots than calls are allowed.
         #[test]
-        fn no_second_has_too_many(calls in 1u32..200, owners in prop::collection::vec(0usize..3, 1..13)) {
+        fn slots_keep_the_limit_in_any_second(calls in 1u32..200, owners in prop::collection::vec(0usize..3, 1..13)) {
             let mut all: Vec<Duration> = (0..3).flat_map(|owner| {
                 let owned: Vec<_> = owners.iter().map(|of| (*of == owner).then_some(Duration::ZERO)).collect();
                 slots(calls, &owned, 3 * calls as usize)
@@ -119,7 +119,7 @@ mod tests {
 
         /// Calls that arrive at any time, and calls that wait for their slot and use it as soon as it starts.
         #[test]
-        fn no_second_has_too_many_of_calls_that_come_at_any_time(
+        fn calls_at_any_time_never_exceed_the_limit_in_any_second(
             calls in 1u32..200,
             pauses in prop::collection::vec((0u64..1_000_000_000, any::<bool>()), 1..200),
         ) {
@@ -138,7 +138,7 @@ mod tests {
         }
 
         #[test]
-        fn no_numbers_make_it_panic(calls: u32, free: u64, now: u64, since: u64, partitions in 1usize..5) {
+        fn arbitrary_numbers_never_panic(calls: u32, free: u64, now: u64, since: u64, partitions in 1usize..5) {
             let owned = vec![Some(Duration::from_nanos(since)); partitions];
             let slots = Slots::new(calls, &owned);
             let _ = (slots.next(Duration::from_nanos(free), Duration::from_nanos(now)), slots.mean_interval());

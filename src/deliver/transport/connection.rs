@@ -328,7 +328,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_request_that_stays_in_the_queue_of_an_ended_connection_was_not_processed() {
+    async fn request_left_queued_on_an_ended_connection_is_unprocessed() {
         let (ours, _theirs) = tokio::io::duplex(4096);
         let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(ours)).await;
         // Not polled, so the queue is neither read nor closed.

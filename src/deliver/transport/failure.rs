@@ -166,7 +166,7 @@ mod tests {
     use crate::definition::address_guard::AddressGuard;
 
     #[test]
-    fn what_clients_see_names_no_address_and_no_proxy() {
+    fn public_failure_text_names_no_internal_address_or_proxy() {
         let to: SocketAddr = "10.1.2.3:443".parse().unwrap();
         let refused = || AttemptFailure::RefusedAddress(AddressGuard::default().check(to.ip()).unwrap_err());
         let proxy = |to, reason: &str| AttemptFailure::Proxy {

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn families_come_in_turn() {
+    fn address_families_alternate() {
         let given = addresses(&["[2001:db8::1]:1", "[2001:db8::2]:1", "1.1.1.1:1", "[2001:db8::3]:1"]);
         let expected = addresses(&["[2001:db8::1]:1", "1.1.1.1:1", "[2001:db8::2]:1", "[2001:db8::3]:1"]);
         assert_eq!(interleave_families(given), expected);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_does_not_answer_costs_little() {
+    async fn unresponsive_address_costs_little_time() {
         let both = addresses(&["1.1.1.1:1", "1.1.1.2:1"]);
         let (started, dead) = (Instant::now(), both[0]);
         let reach = |address| async move { if address == dead { pending().await } else { Ok::<_, ()>(address) } };
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_fails_costs_nothing_and_the_last_failure_is_told() {
+    async fn failing_addresses_cost_no_delay_and_the_last_failure_is_returned() {
         let (started, tried) = (Instant::now(), Cell::new(0));
         let reach = |address| {
             tried.set(tried.get() + 1);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_deadline_ends_all() {
+    async fn deadline_ends_all_connects() {
         let both = addresses(&["1.1.1.1:1", "1.1.1.2:1"]);
         let reach = |_| pending::<Result<(), ()>>();
         let unreached = connect_first(both.clone(), Instant::now() + Duration::from_millis(20), reach).await;

@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proxys_password_is_used_and_never_shown() {
+    fn proxy_password_is_used_and_never_shown() {
         let proxy = Proxy::try_from("http://us:p%40ss:w%C3%B6rd@proxy.example:3128".to_owned()).unwrap();
         assert_eq!(format!("{proxy:?}"), "http://…@proxy.example:3128");
         assert_eq!(proxy.authorization.unwrap(), format!("Basic {}", STANDARD.encode("us:p@ss:wörd")));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_reached_directly_is_a_network_or_a_host_with_those_below_it() {
+    fn no_proxy_entries_match_networks_hosts_and_subdomains() {
         let direct = ["10.0.0.0/8", "192.168.1.1", "Internal.example", ".corp", "*.lan"];
         let direct = direct.map(|text| ProxyBypass::from(text.to_owned())).to_vec();
         let proxy = Some(Proxy::try_from("http://proxy:1".to_owned()).unwrap());

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_final_status_is_found_whatever_stands_behind_it() {
+    fn final_status_is_parsed_whatever_follows_it() {
         for (answer, expected) in [
             ("HTTP/1.1 200 OK\r\n", Some(200)),
             ("HTTP/1.0 503 \n", Some(503)),
@@ -132,7 +132,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn how_the_bytes_come_makes_no_difference(
+        fn split_of_the_bytes_does_not_change_the_status(
             answer in r"(HTTP/1\.1 (1[0-9]{2}|200)[ \r\na:]{0,3}\n?){0,4}",
             at: prop::sample::Index,
         ) {

@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_kept_until_shortly_before_its_end() {
+    fn token_is_kept_until_shortly_before_its_expiry() {
         let now = Instant::now();
         let good_for = |expires_in: &str| {
             let body = format!("{{\"access_token\":\"abc\",\"token_type\":\"Bearer\",\"expires_in\":{expires_in}}}");
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_told_without_being_shown() {
+    fn invalid_token_responses_are_rejected_without_showing_them() {
         for body in [
             "",
             "[]",

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_assignment_names_its_topics() {
+    fn topics_are_parsed_from_a_group_assignment() {
         let assignment = b"\0\x01\0\0\0\x02\0\x01a\0\0\0\x02\0\0\0\0\0\0\0\x01\0\x02bc\0\0\0\0\0\0\0\0";
         assert_eq!(topics_of(assignment), ["a", "bc"]);
         for end in 0..assignment.len() - 4 {

@@ -68,7 +68,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_is_read_back_from_its_text(positions in vec(0..=i64::MAX, 1..20)) {
+        fn cursor_round_trips_through_its_text(positions in vec(0..=i64::MAX, 1..20)) {
             let cursor = TopicCursor::new(positions.clone());
             let text = cursor.to_string();
             prop_assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));
@@ -79,7 +79,7 @@ mod tests {
         }
 
         #[test]
-        fn any_other_text_is_refused_and_nothing_panics(text in ".{0,60}", inside in "(1:)?[0-9,:-]{0,12}") {
+        fn other_text_is_rejected_without_a_panic(text in ".{0,60}", inside in "(1:)?[0-9,:-]{0,12}") {
             prop_assert!(text.parse::<TopicCursor>().is_err());
             if let Ok(cursor) = URL_SAFE_NO_PAD.encode(&inside).parse::<TopicCursor>() {
                 prop_assert!(cursor.0.iter().all(|position| *position >= 0), "{:?}", cursor);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_has_a_position_that_is_no_less_than_0() {
+    fn missing_or_negative_cursor_positions_are_rejected() {
         for inside in ["1:", "1:-1", "1:1,", "2:1", "1", "", "1:9223372036854775808"] {
             assert_eq!(URL_SAFE_NO_PAD.encode(inside).parse::<TopicCursor>(), Err(BadCursor), "{inside}");
         }

@@ -52,7 +52,7 @@ fn value(record: &Record<'_>) -> Option<i64> {
 }
 
 #[tokio::test]
-async fn pages_go_back_through_all_partitions_and_what_is_written_meanwhile_is_in_none() {
+async fn pages_go_back_through_all_partitions_without_newer_records() {
     let bench = Bench::new(3);
     assert_eq!(bench.page(None, Range::default(), 5).await.next_cursor, None, "an empty topic");
     for (partition, at) in [(0, 1), (0, 4), (0, 7), (1, 2), (1, 5), (1, 8)] {
@@ -69,7 +69,7 @@ async fn pages_go_back_through_all_partitions_and_what_is_written_meanwhile_is_i
 }
 
 #[tokio::test]
-async fn a_page_that_may_read_next_to_nothing_still_comes_further() {
+async fn page_with_a_tiny_byte_limit_still_advances() {
     let bench = Bench::new(2);
     // A timestamp of 0 would be replaced by the current time.
     for at in 1..=200 {
@@ -92,7 +92,7 @@ async fn a_page_that_may_read_next_to_nothing_still_comes_further() {
 }
 
 #[tokio::test]
-async fn one_record_is_read_by_its_place() {
+async fn record_is_read_by_partition_and_offset() {
     let bench = Bench::new(2);
     bench.write(1, 3).await;
     bench.write(1, 4).await;
@@ -104,7 +104,7 @@ async fn one_record_is_read_by_its_place() {
 }
 
 #[tokio::test]
-async fn a_range_ends_the_reading_where_records_are_older() {
+async fn page_read_ends_at_records_older_than_the_range() {
     let bench = Bench::new(1);
     for minute in 1..100 {
         bench.write(0, minute * 60_000).await;
@@ -125,7 +125,7 @@ async fn forward(bench: &Bench, spans: Spans, most: usize) -> (Vec<(i32, i64)>, 
 }
 
 #[tokio::test]
-async fn offsets_are_read_forwards_and_what_is_left_of_them_is_told() {
+async fn spans_are_read_forwards_and_the_unread_rest_is_returned() {
     let bench = Bench::new(3);
     for at in 1..=20 {
         bench.write((at % 2) as i32, at).await;
@@ -151,14 +151,14 @@ async fn offsets_are_read_forwards_and_what_is_left_of_them_is_told() {
 }
 
 #[tokio::test]
-async fn offsets_that_are_not_written_yet_end_the_reading() {
+async fn read_ends_at_offsets_that_are_not_written_yet() {
     let bench = Bench::new(1);
     bench.write(0, 1).await;
     assert_eq!(forward(&bench, Spans::from([(0, (0, 99))]), 9).await, (vec![(0, 0)], Spans::new()));
 }
 
 #[tokio::test]
-async fn of_a_key_one_partition_is_read_also_from_a_cursor_on() {
+async fn range_with_a_key_reads_only_its_partition() {
     let bench = Bench::new(3);
     for at in 1..=9 {
         bench.write((at % 3) as i32, at).await;

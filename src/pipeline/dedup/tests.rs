@@ -17,7 +17,7 @@ fn written(writes: u32) -> WriteCount {
 const UNCOUNTED: WriteCount = WriteCount { writes: None, ..WriteCount::FIRST };
 
 #[test]
-fn what_is_as_far_as_one_before_it_or_behind_is_a_copy() {
+fn record_not_further_along_than_an_earlier_one_is_a_duplicate() {
     let mut copies = Deduplicator::default();
     let mut is_copy = |number, writes, offset| copies.is_duplicate(&of(number, written(writes)), offset);
     assert!(!is_copy(1, 1, 10));
@@ -29,7 +29,7 @@ fn what_is_as_far_as_one_before_it_or_behind_is_a_copy() {
 }
 
 #[test]
-fn what_somebody_orders_is_no_copy_of_what_was_before() {
+fn requested_call_is_not_a_duplicate_of_earlier_records() {
     let mut copies = Deduplicator::default();
     assert!(!copies.is_duplicate(&of(1, written(9)), 0));
     assert!(!copies.is_duplicate(&of(1, WriteCount::requested(1000).next()), 1), "redriven");
@@ -38,7 +38,7 @@ fn what_somebody_orders_is_no_copy_of_what_was_before() {
 }
 
 #[test]
-fn another_record_with_the_same_id_makes_no_copy() {
+fn another_source_record_with_the_same_id_is_not_a_duplicate() {
     let mut copies = Deduplicator::default();
     let first = of(1, written(3));
     assert!(!copies.is_duplicate(&first, 0));
@@ -49,7 +49,7 @@ fn another_record_with_the_same_id_makes_no_copy() {
 }
 
 #[test]
-fn what_a_version_has_written_that_does_not_count_is_no_copy_and_stays_none() {
+fn records_without_a_write_count_are_never_duplicates() {
     let mut copies = Deduplicator::default();
     assert!(!copies.is_duplicate(&of(1, written(5)), 0));
     assert!(!copies.is_duplicate(&of(1, UNCOUNTED), 1));
@@ -176,7 +176,7 @@ proptest! {
 
     /// Without a crash, no call is taken for a copy, even if several calls share a slot.
     #[test]
-    fn what_goes_on_by_itself_is_never_a_copy(calls in prop::collection::vec(0..4u128, 0..200)) {
+    fn normal_progress_is_never_a_duplicate(calls in prop::collection::vec(0..4u128, 0..200)) {
         let mut copies = Deduplicator::default();
         let mut steps = [WriteCount::FIRST; 4];
         for (offset, number) in calls.into_iter().enumerate() {

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_of_times_or_of_the_offsets_of_one_partition() {
+    fn range_is_of_times_or_of_the_offsets_of_one_partition() {
         let (morning, noon) = (at("2026-11-24T10:00:00Z"), at("2026-11-24T12:00:00Z"));
         let ranges_of = |range: Range| range.spans(&extents()).map(|spans| OffsetRanges(spans).to_string());
         let day = range(morning, Some(noon), &[]);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_range_is_named() {
+    fn invalid_ranges_are_rejected_with_the_reason() {
         let (morning, noon) = (at("2026-11-24T10:00:00Z"), at("2026-11-24T12:00:00Z"));
         let reversed = range(noon, Some(morning), &[]).check().unwrap_err().to_string();
         let expected = "the range ends at 2026-11-24T10:00:00Z, which is not after its start at 2026-11-24T12:00:00Z: \
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_retention_has_deleted_is_counted_and_left_out() {
+    fn offsets_deleted_by_retention_are_counted_and_skipped() {
         let mut spans = "0:4-20,1:0-7".parse::<OffsetRanges>().unwrap().0;
         assert_eq!(skip_deleted(&mut spans, &extents()), Ok(6));
         assert_eq!(OffsetRanges(spans).to_string(), "0:10-20,1:0-7");
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_place_is_refused() {
+    fn malformed_offset_ranges_are_rejected() {
         for bad in ["", "0", "0:1", "0:2-1", "0:1-1", "-1:0-1", "0:-1-5", "0:1-2,0:3-4", "0:1-2,", "x:0-1"] {
             assert_eq!(bad.parse::<OffsetRanges>(), Err(BadOffsetRanges(bad.to_owned())), "{bad}");
         }
@@ -255,7 +255,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(spans: std::collections::BTreeMap<u16, (u32, u16)>) {
+        fn written_form_round_trips(spans: std::collections::BTreeMap<u16, (u32, u16)>) {
             let spans: Spans = spans
                 .into_iter()
                 .map(|(partition, (from, more))| (partition.into(), (from.into(), i64::from(from) + i64::from(more) + 1)))
@@ -266,7 +266,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text: String) {
+        fn arbitrary_text_never_panics(text: String) {
             let _ = text.parse::<OffsetRanges>();
         }
     }

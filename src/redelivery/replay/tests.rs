@@ -92,7 +92,7 @@ fn event_id(id: &str) -> EventId {
 }
 
 #[tokio::test]
-async fn pages_make_the_calls_of_chosen_events_and_tell_what_they_could_not_read() {
+async fn replay_pages_make_calls_and_report_undecodable_records() {
     let orders: Vec<_> = (0..5).map(|id| insert("orders", id)).collect();
     let other = insert("animals", 9);
     let records: Vec<&str> = orders.iter().map(String::as_str).chain([other.as_str(), "{\"table\":"]).collect();
@@ -119,7 +119,7 @@ async fn pages_make_the_calls_of_chosen_events_and_tell_what_they_could_not_read
 }
 
 #[tokio::test]
-async fn a_message_is_sent_again_as_the_same_message_and_nothing_else() {
+async fn resend_makes_the_same_message_and_rejects_anything_else() {
     let (first, other) = (insert("orders", 1), insert("animals", 2));
     let bench = Bench::new(&[&first, &other, "{\"table\":"]).await;
     let (page, _) = bench.replay().read(Spans::from([(0, (0, 1))]), 9).await.unwrap();

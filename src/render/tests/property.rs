@@ -200,7 +200,7 @@ fn tree_and_row() -> impl Strategy<Value = (Tree, Vec<(String, Json)>)> {
 
 proptest! {
     #[test]
-    fn any_template_over_any_row_gives_what_the_oracle_says(
+    fn any_template_over_any_row_agrees_with_the_oracle(
         (tree, row) in tree_and_row(),
         quote in prop::sample::select(vec!['\'', '"']),
         space in prop::sample::select(vec!["", " ", "\n\t"]),
@@ -224,7 +224,7 @@ proptest! {
     }
 
     #[test]
-    fn dates_are_those_of_jiff(seconds in -377_000_000_000_i64..253_000_000_000, nanos in 0..1_000_000_000_i32) {
+    fn event_dates_agree_with_jiff(seconds in -377_000_000_000_i64..253_000_000_000, nanos in 0..1_000_000_000_i32) {
         let at = jiff::Timestamp::new(seconds, 0).unwrap() + jiff::SignedDuration::new(0, nanos);
         prop_assert_eq!(EventDate { at, fraction_digits: 9 }.to_string(), format!("{at:.9}"));
     }

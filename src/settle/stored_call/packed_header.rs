@@ -213,7 +213,7 @@ mod tests {
 
     /// Topics hold this format for hours and between versions, so it does not change.
     #[test]
-    fn this_is_the_format() {
+    fn packed_header_format_is_stable() {
         let fields: Vec<_> = [
             "1",
             "1767323099000",
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_invalid_field() {
         let reason = |text: &str| read(text.as_bytes()).unwrap_err().to_string();
         let in_field = |field: &str| format!("invalid retry record: field {field}");
         let header = "of header outhook-waiting is";
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn until_when_it_waits_is_read_alone_and_fields_of_later_versions_are_passed_over() {
+    fn due_time_is_read_alone_and_unknown_fields_are_skipped() {
         assert_eq!(read_due(b"1\t1767323099000\t77"), Ok(UNTIL));
         assert!(read_due(b"2\t1767323099000\t77").is_err());
         assert_eq!(read(format!("{}\tmore", written()).as_bytes()), Ok((kept(), UNTIL)));
@@ -270,7 +270,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(
+        fn written_form_round_trips(
             (account, url, topic) in (texts(), texts(), texts()),
             (due_ms, definitions_offset, requested_ms, writes) in any::<(i64, i64, Option<i64>, Option<u32>)>(),
             (attempts, deferrals, endpoint) in any::<(u32, u32, (usize, usize))>(),
@@ -299,7 +299,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text: Vec<u8>, cut in 0_usize..400, bad: char) {
+        fn arbitrary_text_never_panics(text: Vec<u8>, cut in 0_usize..400, bad: char) {
             let _ = read(&text);
             let mut broken: String = written().chars().take(cut).collect();
             broken.push(bad);

@@ -124,7 +124,7 @@ mod tests {
 
     /// Calls wait for hours, and instances of two versions run side by side.
     #[test]
-    fn what_earlier_versions_wrote_is_read() {
+    fn headers_of_earlier_versions_are_read() {
         let until = CallDue { due_ms: 1_767_323_099_000, definitions_offset: 77 };
         let headers = write(&kept(), "retry").add("due-ms", until.due_ms).add("definitions", until.definitions_offset);
         let uncounted = Headers::from(headers.clone());
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_named() {
+    fn missing_or_invalid_headers_are_named() {
         let none = StoredCall::read(|_| None).unwrap_err().to_string();
         assert_eq!(none, "invalid retry record: header outhook-offered is missing");
         let each = |name: &str| (name != FULL_NAME).then_some(&b"x"[..]);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_of_an_earlier_version_is_a_call_for_the_same_url_only() {
+    fn letter_of_an_earlier_version_matches_only_the_same_url() {
         let headers = Headers::from(write(&kept(), "call"));
         let without = |missing: &'static [&str]| {
             StoredCall::parse_dead_letter(|name| headers.get(name).filter(|_| !missing.contains(&name)))
@@ -166,7 +166,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_headers_make_it_panic(value: Vec<u8>) {
+        fn arbitrary_header_values_never_panic(value: Vec<u8>) {
             let each = |name: &str| (name != FULL_NAME).then_some(&value[..]);
             prop_assert!(StoredCall::read(each).is_err());
             let _ = CallDue::read(each);

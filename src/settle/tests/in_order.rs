@@ -45,7 +45,7 @@ impl Bench {
 }
 
 /// Writes all calls. From each of these calls on, the broker answers some requests with these errors.
-async fn written_in_spite_of(errors: &[RDKafkaRespErr], from: &[i64]) -> Bench {
+async fn write_despite_errors(errors: &[RDKafkaRespErr], from: &[i64]) -> Bench {
     let bench = Bench::new();
     for offset in 0..CALLS {
         if from.contains(&offset) {
@@ -87,45 +87,45 @@ impl Bench {
 const THREE_TIMES: &[i64] = &[50, 150, 250];
 
 #[tokio::test]
-async fn calls_are_in_the_topic_in_the_order_in_which_they_came() {
-    written_in_spite_of(&[], THREE_TIMES).await.assert_in_order(0).await;
+async fn calls_are_written_in_arrival_order() {
+    write_despite_errors(&[], THREE_TIMES).await.assert_in_order(0).await;
 }
 
 #[tokio::test]
-async fn requests_that_fail_and_are_tried_again_keep_the_order() {
-    written_in_spite_of(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 2], THREE_TIMES)
+async fn retried_produce_requests_keep_the_order() {
+    write_despite_errors(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 2], THREE_TIMES)
         .await
         .assert_in_order(0)
         .await;
 }
 
 #[tokio::test]
-async fn what_a_broker_refuses_is_written_again_before_what_came_behind_it() {
-    written_in_spite_of(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED], THREE_TIMES)
+async fn records_that_a_broker_refuses_are_rewritten_before_later_ones() {
+    write_despite_errors(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED], THREE_TIMES)
         .await
         .assert_in_order(0)
         .await;
 }
 
 #[tokio::test]
-async fn after_a_fatal_error_another_producer_goes_on_in_order() {
-    written_in_spite_of(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER], THREE_TIMES)
+async fn new_producer_continues_in_order_after_a_fatal_error() {
+    write_despite_errors(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER], THREE_TIMES)
         .await
         .assert_in_order(0)
         .await;
 }
 
 #[tokio::test]
-async fn a_batch_that_is_refused_for_its_size_is_written_one_by_one() {
+async fn batch_refused_for_its_size_is_written_one_by_one() {
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE];
-    written_in_spite_of(&refused, &[50]).await.assert_in_order(0).await;
+    write_despite_errors(&refused, &[50]).await.assert_in_order(0).await;
 }
 
 #[tokio::test]
-async fn what_is_refused_alone_becomes_a_dead_letter_and_the_others_go_on_in_order() {
+async fn record_refused_alone_is_dead_lettered_and_others_continue_in_order() {
     // One batch of each partition may be refused before the others are written one by one.
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 4];
-    let bench = written_in_spite_of(&refused, &[50]).await;
+    let bench = write_despite_errors(&refused, &[50]).await;
     let dead = bench.dead().await;
     assert!((2..=3).contains(&dead.len()), "{dead:?}");
     let rows = bench.assert_in_order(dead.len()).await;
@@ -145,7 +145,7 @@ async fn what_is_refused_alone_becomes_a_dead_letter_and_the_others_go_on_in_ord
 }
 
 #[tokio::test]
-async fn what_the_client_itself_takes_for_too_large_becomes_a_dead_letter_at_once() {
+async fn record_too_large_for_the_client_is_dead_lettered_immediately() {
     let bench = Bench::new();
     let mut call = bench.ordered(0);
     call.message.body = vec![b' '; MAX_RECORD_BYTES + 1].into();
@@ -159,7 +159,7 @@ async fn what_the_client_itself_takes_for_too_large_becomes_a_dead_letter_at_onc
 }
 
 #[tokio::test]
-async fn what_is_not_in_the_topic_at_the_stop_stays_unsettled() {
+async fn unwritten_calls_stay_unsettled_at_a_stop() {
     let bench = Bench::new();
     bench.cluster.broker_down(1).unwrap();
     for offset in 0..3 {

@@ -62,7 +62,7 @@ async fn rows_go_out_in_their_order_whatever_order_they_were_dead_lettered_in() 
 }
 
 #[tokio::test]
-async fn what_is_not_acknowledged_is_not_marked_and_goes_out_when_it_is_redriven_again() {
+async fn unacknowledged_redrive_is_not_marked_and_can_be_repeated() {
     let bench = Bench::new();
     bench.dead_letter_offsets(0..1).await;
     let client = [("bootstrap.servers".to_owned(), bench.cluster.bootstrap_servers())].into();

@@ -30,7 +30,7 @@ fn a_map_is_written_as_documented() {
 }
 
 #[test]
-fn a_map_of_an_earlier_version_is_read_and_its_head_is_of_the_log() {
+fn map_of_an_earlier_version_is_read_and_its_head_marks_the_log() {
     let note = CommitMetadata::decode("c", "outhook1:c:DhBABCBkD.").unwrap();
     let head = RecordFingerprint { offset: 3, timestamp: 33 };
     let completion = CompletionMap { head, newest_timestamp: 0, settled: [5..7, 8..108].into() };
@@ -46,7 +46,7 @@ fn a_record_of_the_log_may_have_the_largest_offset() {
 }
 
 #[test]
-fn nothing_settled_is_no_map() {
+fn no_settled_offsets_give_no_map() {
     assert_eq!(
         CommitMetadata::decode(CLUSTER, &encode(&[])),
         Some(CommitMetadata { log_record: LOG, completion_map: None })
@@ -65,7 +65,7 @@ fn a_map_that_does_not_fit_keeps_its_lowest_offsets() {
 }
 
 #[test]
-fn what_this_program_did_not_write_for_this_cluster_is_no_map() {
+fn foreign_or_broken_metadata_is_not_a_map() {
     let text = encode(&[50..60, 61..62]);
     assert!(CommitMetadata::decode(CLUSTER, &text).is_some());
     assert_eq!(CommitMetadata::decode("another", &text), None);
@@ -83,7 +83,7 @@ fn what_this_program_did_not_write_for_this_cluster_is_no_map() {
 }
 
 #[test]
-fn a_record_newer_than_the_map_ends_it() {
+fn record_newer_than_the_map_invalidates_it() {
     let mut map = map(&encode(&[42..50, 60..70])).unwrap();
     assert!(
         map.take_settled(at(42)) && map.take_settled(at(45)) && !map.take_settled(at(55)) && map.take_settled(at(60))
@@ -111,7 +111,7 @@ fn ranges() -> impl Strategy<Value = Vec<Range<i64>>> {
 
 proptest! {
     #[test]
-    fn what_was_written_is_read_back_from_the_lowest_offset_on(settled in ranges()) {
+    fn map_round_trips_from_the_lowest_offset_on(settled in ranges()) {
         let text = encode(&settled);
         prop_assert!(text.len() <= MAX_BYTES);
         prop_assert_eq!(CommitMetadata::decode(CLUSTER, &text).unwrap().log_record, LOG);
@@ -128,7 +128,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_can_be_read(text in ".*", digits in "[A-Za-z0-9_-]{0,60}", cut in any::<prop::sample::Index>()) {
+    fn metadata_never_panics(text in ".*", digits in "[A-Za-z0-9_-]{0,60}", cut in any::<prop::sample::Index>()) {
         let _ = CommitMetadata::decode("", &text);
         for prefix in [PREFIX, PREFIX_V1] {
             let Some(note) = CommitMetadata::decode("", &format!("{prefix}:{digits}.")) else { continue };

@@ -39,7 +39,7 @@ fn only_a_contiguous_prefix_is_safe() {
 }
 
 #[test]
-fn offsets_without_a_record_are_passed_once_all_before_them_has_settled() {
+fn offsets_without_a_record_are_passed_after_earlier_ones_settled() {
     let mut ledger = Ledger::default();
     let [a, b] = open(&mut ledger, [10, 12]);
     ledger.settle_share(a);
@@ -70,7 +70,7 @@ fn offsets_without_a_record_are_passed_once_all_before_them_has_settled() {
 }
 
 #[test]
-fn an_abandoned_share_holds_the_prefix_for_good() {
+fn abandoned_share_blocks_the_prefix_permanently() {
     let mut ledger = Ledger::default();
     let [a, b] = open(&mut ledger, [1, 2]);
     ledger.add_share(a);
@@ -83,7 +83,7 @@ fn an_abandoned_share_holds_the_prefix_for_good() {
 }
 
 #[test]
-fn what_was_sent_and_has_settled_is_uncommitted_until_that_is_acknowledged() {
+fn settled_calls_count_as_uncommitted_until_a_commit_is_acknowledged() {
     let mut ledger = Ledger::default();
     let [a, b, c] = open(&mut ledger, [1, 2, 3]);
     for entry in [a, b, c] {
@@ -108,7 +108,7 @@ fn what_was_sent_and_has_settled_is_uncommitted_until_that_is_acknowledged() {
 }
 
 #[test]
-fn a_log_that_went_back_starts_a_new_book() {
+fn rewound_log_restarts_the_ledger() {
     let mut ledger = Ledger::default();
     let [before] = open(&mut ledger, [5]);
     ledger.add_share(before);
@@ -139,7 +139,7 @@ fn with_a_straggler() -> Ledger {
 }
 
 #[test]
-fn what_had_settled_is_passed_over_and_the_prefix_grows_over_it() {
+fn settled_offsets_of_the_map_are_skipped_and_join_the_prefix() {
     let mut ledger = Ledger::resume_from(committed(&with_a_straggler()));
     let straggler = ledger.open(at(10)).unwrap().unwrap();
     assert_eq!(ledger.open(at(11)), Ok(None));
@@ -157,7 +157,7 @@ fn what_had_settled_is_passed_over_and_the_prefix_grows_over_it() {
 }
 
 #[test]
-fn a_map_is_forgotten_when_the_log_is_another() {
+fn map_is_discarded_for_another_log() {
     let before = committed(&with_a_straggler());
     let opens = |first: RecordFingerprint, then: RecordFingerprint| {
         let mut ledger = Ledger::resume_from(before.clone());
@@ -183,7 +183,7 @@ fn a_map_is_forgotten_when_the_log_is_another() {
 }
 
 #[test]
-fn a_record_before_the_offset_tells_which_log_it_is() {
+fn record_before_the_offset_identifies_the_log() {
     let log = |ledger: &Ledger| committed(ledger).map(|note| note.log_record);
     let mut ledger = Ledger::default();
     assert_eq!(log(&ledger), None);
@@ -206,7 +206,7 @@ fn a_record_before_the_offset_tells_which_log_it_is() {
 }
 
 #[test]
-fn there_is_something_to_commit_only_after_a_change() {
+fn commit_is_due_only_after_a_change() {
     let mut ledger = Ledger::default();
     let mut last = ledger.change_count();
     let mut changed = |ledger: &Ledger| std::mem::replace(&mut last, ledger.change_count()) != ledger.change_count();

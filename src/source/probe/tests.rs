@@ -35,7 +35,7 @@ async fn searched(
 }
 
 #[tokio::test]
-async fn a_batch_is_passed_over_to_its_end_and_no_further() {
+async fn search_skips_a_bad_batch_exactly_to_its_end() {
     let code = RDKafkaErrorCode::BadCompression;
     for last in 42..140 {
         // Another bad batch follows immediately or after two good records, and the log ends or continues.
@@ -55,7 +55,7 @@ async fn a_batch_is_passed_over_to_its_end_and_no_further() {
 }
 
 #[tokio::test]
-async fn what_can_be_read_after_all_stays() {
+async fn readable_offsets_are_not_skipped() {
     let code = RDKafkaErrorCode::BadCompression;
     assert_eq!(searched(5, 5, code, &[], 10).await.0, SearchResult::Readable);
     assert_eq!(searched(10, 10, code, &[], 10).await.0, SearchResult::NoRecord);
@@ -63,7 +63,7 @@ async fn what_can_be_read_after_all_stays() {
 }
 
 #[tokio::test]
-async fn a_log_that_went_back_is_searched_where_it_fails() {
+async fn rewound_log_is_searched_at_the_failing_offset() {
     let (found, _) = searched(1000, 3, RDKafkaErrorCode::BadCompression, &[3..5], 10).await;
     assert_eq!(found, SearchResult::Unreadable { first: 3, behind: 5 });
 }
@@ -75,7 +75,7 @@ async fn offsets_that_a_broker_refuses_are_skipped_one_by_one() {
 }
 
 #[tokio::test]
-async fn trouble_that_may_be_the_brokers_counts_only_where_a_record_behind_it_can_be_read() {
+async fn ambiguous_error_counts_only_if_a_later_record_is_readable() {
     let code = RDKafkaErrorCode::Unknown;
     assert_eq!(searched(5, 5, code, &[5..20], 200).await.0, SearchResult::Unreadable { first: 5, behind: 6 });
     assert_eq!(searched(5, 5, code, &[5..i64::MAX], i64::MAX).await.0, SearchResult::Inconclusive);

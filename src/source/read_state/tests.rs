@@ -19,7 +19,7 @@ fn standing(next: Option<i64>) -> (ReadState, Readiness) {
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn equal_errors_at_one_offset_are_named_and_then_searched() {
+fn repeated_errors_at_one_offset_are_reported_then_searched() {
     let (mut standing, readiness) = standing(None);
     let mut now = Instant::now();
     assert_eq!(standing.record(41), None);
@@ -52,7 +52,7 @@ fn equal_errors_at_one_offset_are_named_and_then_searched() {
 }
 
 #[test]
-fn reading_goes_on_inside_a_batch_where_it_was_committed() {
+fn search_starts_at_the_committed_offset_inside_a_batch() {
     let (mut standing, _) = standing(Some(44));
     let mut now = Instant::now();
     assert_eq!(standing.on_error(bad_batch(), now), None);
@@ -61,7 +61,7 @@ fn reading_goes_on_inside_a_batch_where_it_was_committed() {
 }
 
 #[test]
-fn what_the_client_passes_over_by_itself_is_told() {
+fn offsets_skipped_by_the_client_are_reported() {
     let (mut standing, _) = standing(Some(5));
     let now = Instant::now();
     let crc = cause(ErrorCode::BadMessage, "MessageSet at offset 5 (68 bytes) failed CRC32C check");
@@ -72,7 +72,7 @@ fn what_the_client_passes_over_by_itself_is_told() {
 }
 
 #[test]
-fn an_error_of_a_broker_passes_when_it_does() {
+fn broker_error_clears_when_it_stops() {
     let (mut standing, readiness) = standing(Some(5));
     let mut now = Instant::now();
     let broker = || cause(ErrorCode::Unknown, "Fetch from broker 1 failed at offset 5 (leader epoch 0): Unknown");

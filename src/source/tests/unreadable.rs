@@ -105,7 +105,7 @@ async fn leave(source: Source<Recorders>) -> LeaveResult {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn batches_of_every_codec_that_are_broken_are_passed_over() {
+async fn broken_batches_of_every_codec_are_skipped() {
     let (broker, seen) = (broker(), Arc::<Seen>::default());
     // One partition each with gzip, Snappy, LZ4 and Zstandard.
     for (partition, codec) in (0..PARTITIONS).zip(1..) {
@@ -143,7 +143,7 @@ async fn batches_of_every_codec_that_are_broken_are_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_batch_at_the_end_is_passed_over_and_what_comes_later_is_read() {
+async fn broken_batch_at_the_end_is_skipped_and_later_records_are_read() {
     let (broker, seen) = (broker(), Arc::<Seen>::default());
     broken(4, 2).write(&broker, 0);
     let source = join_with(&seen, &hasty(&broker));
@@ -154,7 +154,7 @@ async fn a_broken_batch_at_the_end_is_passed_over_and_what_comes_later_is_read()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_not_be_read_is_named_and_not_committed_before_it_is_done_with() {
+async fn unreadable_offsets_are_named_and_committed_only_once_settled() {
     let (broker, seen) = (broker(), Arc::<Seen>::default());
     values(&broker, 0..1).await;
     broken(4, 2).write(&broker, 0);
@@ -177,7 +177,7 @@ async fn what_can_not_be_read_is_named_and_not_committed_before_it_is_done_with(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crc_that_is_wrong_is_told_where_it_is_looked_at() {
+async fn wrong_crc_is_reported_if_crcs_are_checked() {
     let (broker, seen) = (broker(), Arc::<Seen>::default());
     values(&broker, 0..2).await;
     broken(0, 2).write(&broker, 0);
@@ -191,7 +191,7 @@ async fn a_crc_that_is_wrong_is_told_where_it_is_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_broker_says_of_a_record_counts_and_what_it_says_of_itself_does_not() {
+async fn broker_errors_count_only_if_they_concern_a_record() {
     use RDKafkaRespErr::{RD_KAFKA_RESP_ERR_INVALID_MSG, RD_KAFKA_RESP_ERR_UNKNOWN};
     for (error, is_of_a_record) in [(RD_KAFKA_RESP_ERR_INVALID_MSG, true), (RD_KAFKA_RESP_ERR_UNKNOWN, false)] {
         let (broker, seen) = (broker(), Arc::<Seen>::default());
@@ -206,7 +206,7 @@ async fn what_a_broker_says_of_a_record_counts_and_what_it_says_of_itself_does_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_that_wait_are_read_behind_what_can_not_be_read() {
+async fn waiting_records_are_read_behind_unreadable_ones() {
     let (broker, gates) = (broker(), Arc::<Gates>::default());
     gates.open(1, 10);
     produce(&broker, [(0, "1-a".to_owned())]).await;

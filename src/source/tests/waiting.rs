@@ -146,7 +146,7 @@ fn of_line(records: &[(i32, String)], line: u64) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_line_moves_by_itself_and_in_its_order() {
+async fn waiting_lines_move_independently_and_in_order() {
     let (broker, gates) = (broker(), Arc::<Gates>::default());
     let records = in_turn(3, 0..300);
     produce(&broker, records.clone()).await;
@@ -164,7 +164,7 @@ async fn each_line_moves_by_itself_and_in_its_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_keeps_no_stop_waiting_and_comes_again_and_what_went_does_not() {
+async fn waiting_records_do_not_delay_a_stop_and_only_they_are_read_again() {
     let (broker, first) = (broker(), Arc::<Gates>::default());
     let records = in_turn(2, 0..100);
     produce(&broker, records.clone()).await;
@@ -185,7 +185,7 @@ async fn what_waits_keeps_no_stop_waiting_and_comes_again_and_what_went_does_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_goes_behind_what_waits_and_copies_end() {
+async fn new_records_queue_behind_waiting_ones_and_duplicates_end() {
     let (broker, gates) = (broker(), Arc::<Gates>::default());
     produce(&broker, in_turn(1, 0..10)).await;
     let source = start(&broker, &gates);
@@ -198,7 +198,7 @@ async fn what_comes_goes_behind_what_waits_and_copies_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_review_shows_all_that_waits_and_moves_nothing() {
+async fn review_shows_all_waiting_records_and_moves_none() {
     let (broker, gates) = (broker(), Arc::<Gates>::default());
     let records = in_turn(2, 0..50);
     produce(&broker, records.clone()).await;
@@ -217,7 +217,7 @@ async fn a_review_shows_all_that_waits_and_moves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_with_a_time_go_when_it_has_come() {
+async fn timed_records_move_when_they_are_due() {
     let delay = Duration::from_millis(600);
     let (broker, gates) = (broker(), Arc::new(Gates { delay: Some(delay), ..Gates::default() }));
     let records = in_turn(2, 0..20);
@@ -235,7 +235,7 @@ async fn records_with_a_time_go_when_it_has_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_with_a_time_that_are_let_go_before_go_in_their_order() {
+async fn timed_records_that_are_released_early_move_in_order() {
     let delay = Some(Duration::from_secs(3600));
     let (broker, gates) = (broker(), Arc::new(Gates { delay, ..Gates::default() }));
     let records = in_turn(1, 0..20);

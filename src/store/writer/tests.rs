@@ -21,7 +21,7 @@ fn broker(partitions: i32) -> (MockCluster<'static, DefaultProducerContext>, Con
 }
 
 #[tokio::test]
-async fn each_write_decides_on_what_the_ones_before_left() {
+async fn each_write_sees_the_results_of_earlier_writes() {
     let (_cluster, config, kafka) = broker(1);
     for (already, name) in ["A", "B", "C"].into_iter().enumerate() {
         let found = write(&config, &kafka, move |definitions| {
@@ -34,7 +34,7 @@ async fn each_write_decides_on_what_the_ones_before_left() {
 }
 
 #[tokio::test]
-async fn a_broker_may_be_given_longer_to_answer_than_a_transaction_may_last() {
+async fn socket_timeout_may_exceed_the_transaction_timeout() {
     let (_cluster, config, mut kafka) = broker(1);
     kafka.insert("socket.timeout.ms".to_owned(), "120000".to_owned());
     let record = LogRecord::webhook(&webhook("hook01", "A"));
@@ -43,7 +43,7 @@ async fn a_broker_may_be_given_longer_to_answer_than_a_transaction_may_last() {
 }
 
 #[tokio::test]
-async fn a_refusal_and_nothing_to_write_write_nothing() {
+async fn refused_and_empty_writes_write_nothing() {
     let (_cluster, config, kafka) = broker(1);
     let refused = write::<(), _, _>(&config, &kafka, |_| Err(StoreError::Stopped)).await;
     assert!(matches!(refused, Err(WriteError::Refused(StoreError::Stopped))));
@@ -70,7 +70,7 @@ async fn write_against(request: RDKafkaApiKey, error: RDKafkaRespErr) -> (usize,
 }
 
 #[tokio::test]
-async fn a_writer_that_is_fenced_starts_over_and_decides_anew() {
+async fn fenced_writer_starts_over_and_decides_again() {
     use RDKafkaRespErr::{RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, RD_KAFKA_RESP_ERR_PRODUCER_FENCED};
     // The mock cluster shows records of an open transaction, as if only the answer to the commit was lost.
     let (decisions, written) = write_against(RDKafkaApiKey::EndTxn, RD_KAFKA_RESP_ERR_PRODUCER_FENCED).await;
@@ -80,7 +80,7 @@ async fn a_writer_that_is_fenced_starts_over_and_decides_anew() {
 }
 
 #[tokio::test]
-async fn what_no_further_try_would_mend_is_told_with_the_topic_and_the_mend() {
+async fn permanent_write_errors_are_reported_with_topic_and_fix() {
     use RDKafkaRespErr::{
         RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     };
@@ -102,7 +102,7 @@ async fn what_no_further_try_would_mend_is_told_with_the_topic_and_the_mend() {
 }
 
 #[tokio::test]
-async fn a_topic_of_several_partitions_and_a_broker_that_is_not_there_are_refused() {
+async fn multi_partition_topic_and_invalid_properties_are_rejected() {
     let (_cluster, config, kafka) = broker(3);
     let error = read(&config, &kafka).await.unwrap_err().to_string();
     assert!(error.contains("topic outhook.definitions has 3 partitions"), "{error}");
@@ -116,7 +116,7 @@ async fn a_topic_of_several_partitions_and_a_broker_that_is_not_there_are_refuse
 }
 
 #[tokio::test]
-async fn what_is_there_already_is_written_again_all_the_same_when_a_try_is_cut_off() {
+async fn existing_record_is_written_again_after_an_aborted_try() {
     let (cluster, config, kafka) = broker(1);
     let same =
         || write(&config, &kafka, |_| Ok::<_, Infallible>((vec![LogRecord::webhook(&webhook("hook01", "A"))], ())));

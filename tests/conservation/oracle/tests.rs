@@ -37,7 +37,7 @@ fn letter(change: usize, cause: &str, message_id: &str) -> Stored {
 }
 
 #[test]
-fn the_judge_tells_what_is_wrong() {
+fn oracle_reports_every_kind_of_fault() {
     let good = Answer::Status(204);
     let mut oracle = Oracle::default();
     oracle.expect("/a", "orders");
@@ -67,7 +67,7 @@ fn the_judge_tells_what_is_wrong() {
 }
 
 #[test]
-fn what_was_in_flight_at_a_crash_may_come_again() {
+fn message_in_flight_at_a_crash_may_be_repeated() {
     let mut oracle = Oracle::default();
     oracle.expect("/a", "orders");
     let start = Instant::now();
@@ -118,7 +118,7 @@ fn a_dead_lettered_call_may_arrive_behind_later_ones_only_after_a_crash() {
 }
 
 #[test]
-fn a_call_may_be_delivered_and_become_a_dead_letter_and_counts_once() {
+fn delivered_and_dead_lettered_call_counts_once() {
     let mut oracle = Oracle::default();
     oracle.expect("/a", "orders");
     oracle.died(&letter(1, "no answer", "m"));
@@ -146,7 +146,7 @@ fn seen(calls: &[(u64, &str)]) -> Seen {
 }
 
 #[test]
-fn one_call_too_many_in_a_second_is_seen_whatever_it_is_answered() {
+fn one_call_over_the_throttle_in_a_second_is_detected() {
     let even = seen(&[(0, "1"), (525, "1"), (1575, "2"), (1050, "2"), (3000, "4")]);
     assert_eq!((even.calls, even.fullest_second, even.fullest_signed), (5, 2, 2));
     assert_eq!(even.one_more_within, Some(Duration::from_millis(1050)), "the order of the calls does not matter");

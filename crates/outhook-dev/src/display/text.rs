@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_as_people_read_them() {
+    fn numbers_are_formatted_for_people() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         let micros = |micros| latency(Some(Duration::from_micros(micros)));
         assert_eq!(
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_cut_by_columns_and_its_colour_ends() {
+    fn lines_are_cut_by_columns_and_colours_are_reset() {
         assert_eq!(cut("abcdef", 4), "abcd");
         assert_eq!(cut("ab\x1b[1;31mcdef\x1b[0m", 4), "ab\x1b[1;31mcd\x1b[0m");
         assert_eq!(cut("日本語", 4), "日本", "each takes two columns");
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_copied_fits_a_narrow_terminal() {
+    fn welcome_lines_fit_a_narrow_terminal() {
         let address = |scheme: &str| format!("{scheme}127.0.0.1:65535");
         let ready = Ready {
             ready: true,

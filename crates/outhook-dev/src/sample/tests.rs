@@ -12,14 +12,14 @@ fn changes(seed: u64, count: usize) -> Vec<Change> {
 }
 
 #[test]
-fn a_seed_decides_every_byte() {
+fn same_seed_makes_the_same_changes() {
     assert_eq!(changes(7, 500), changes(7, 500));
     assert_ne!(changes(7, 500), changes(8, 500));
 }
 
 /// Computes the fired events a second time, from the record's JSON.
 #[test]
-fn what_fires_is_what_the_record_says() {
+fn fired_events_agree_with_the_record() {
     for change in changes(1, 20_000) {
         let record: Value = serde_json::from_slice(&change.record).unwrap();
         let (before, after) = (&record["before"], &record["after"]);
@@ -43,7 +43,7 @@ fn what_fires_is_what_the_record_says() {
 
 /// The `before` of an update or delete is the row after its last change.
 #[test]
-fn rows_have_a_history() {
+fn before_equals_the_row_after_its_last_change() {
     let mut rows = std::collections::HashMap::new();
     for change in changes(2, 20_000) {
         let record: Value = serde_json::from_slice(&change.record).unwrap();
@@ -58,7 +58,7 @@ fn rows_have_a_history() {
 
 /// Each event fires often, and each kind of change without events occurs often.
 #[test]
-fn the_stream_has_something_of_everything() {
+fn sample_stream_covers_all_events_and_sources() {
     let changes = changes(3, 5_000);
     for event in SampleEvent::ALL {
         let fired = changes.iter().filter(|change| change.fires.contains(&event)).count();

@@ -146,7 +146,7 @@ mod tests {
     use crate::kafka::topic_reader::Record;
 
     #[test]
-    fn clients_do_not_learn_what_an_internal_name_stands_for() {
+    fn clients_do_not_see_addresses_of_internal_host_names() {
         let shown = |url: &str, address: &str| {
             let json = format!(
                 r#"{{"at":"2026-11-24T15:00:00Z","account":"acme","webhook":"abc123","event":"def456","url":"{url}",

@@ -33,7 +33,7 @@ const SPANNER: &str = r#""connector":"spanner","ts_ns":1559729471739000000,"sequ
     "server_transaction_id":"ABC=","record_sequence_prefix":"2a","partition_token":"p","low_watermark":1"#;
 
 #[test]
-fn a_change_that_is_published_again_keeps_its_identity() {
+fn republished_change_keeps_its_identity() {
     for (source, identity) in [
         (SQL_SERVER, r#""sqlserver" "n" "d" "s" "t" "00000027:00000758:0005" "00000027:00000758:0003" 2 u"#),
         (
@@ -54,7 +54,7 @@ fn a_change_that_is_published_again_keeps_its_identity() {
 }
 
 #[test]
-fn other_changes_have_other_identities() {
+fn different_changes_have_different_identities() {
     for (source, part) in [
         (SQL_SERVER, "\"event_serial_no\":"),
         (SQL_SERVER, "0758:000"),
@@ -76,7 +76,7 @@ fn other_changes_have_other_identities() {
 }
 
 #[test]
-fn a_change_without_a_position_of_its_own_is_known_by_its_place_in_kafka() {
+fn change_without_log_position_is_identified_by_its_kafka_offset() {
     for source in [
         r#""connector":"sqlserver","commit_lsn":"00000027:00000758:0005","change_lsn":null"#,
         r#""connector":"oracle","scn":"3107236","rs_id":null,"ssn":0,"lcr_position":null"#,
@@ -98,7 +98,7 @@ fn a_change_without_a_position_of_its_own_is_known_by_its_place_in_kafka() {
 
 /// Each source's changes in the order in which they were made to one row.
 #[test]
-fn the_order_of_a_rows_changes_is_that_of_the_log() {
+fn changes_of_a_row_are_ordered_by_log_position() {
     let sql_server = |commit: &str, change: &str, serial: u8| {
         format!(r#""connector":"sqlserver","commit_lsn":"{commit}","change_lsn":"{change}","event_serial_no":{serial}"#)
     };
@@ -140,7 +140,7 @@ fn the_order_of_a_rows_changes_is_that_of_the_log() {
 }
 
 #[test]
-fn a_row_of_a_snapshot_comes_before_its_changes() {
+fn snapshot_row_is_ordered_before_its_changes() {
     for (source, parts) in [
         (
             SQL_SERVER,
@@ -157,7 +157,7 @@ fn a_row_of_a_snapshot_comes_before_its_changes() {
 }
 
 #[test]
-fn a_position_that_cannot_be_read_is_no_order() {
+fn unreadable_log_position_falls_back_to_the_kafka_offset() {
     let place = Sequence::Offset { partition: 3, offset: 42 };
     for source in [
         r#""connector":"sqlserver","commit_lsn":"x","change_lsn":"00000027:00000ff8:0003""#,

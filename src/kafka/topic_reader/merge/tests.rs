@@ -73,7 +73,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn pages_hold_every_record_once_and_the_newest_first(mut made in partitions(), limit in 1..40_usize, room in 1..9_000_u64) {
+    fn pages_hold_each_record_once_newest_first(mut made in partitions(), limit in 1..40_usize, room in 1..9_000_u64) {
         made.iter_mut().for_each(|records| records.sort_by_key(|(at, ..)| *at));
         let given = all_pages(&made, room, limit);
         prop_assert!(given.windows(2).all(|pair| pair[0].0 >= pair[1].0), "{:?}", given);
@@ -86,7 +86,7 @@ proptest! {
 
     /// Clocks differ, so a partition's timestamps may also decrease. No record may be lost because of that.
     #[test]
-    fn no_order_of_timestamps_loses_or_doubles_a_record(made in partitions(), limit in 1..40_usize, room in 1..9_000_u64) {
+    fn no_timestamp_order_loses_or_repeats_a_record(made in partitions(), limit in 1..40_usize, room in 1..9_000_u64) {
         let mut found = all_pages(&made, room, limit);
         let mut expected = wanted(&made);
         found.sort_unstable();
@@ -96,7 +96,7 @@ proptest! {
 }
 
 #[test]
-fn a_partition_ends_where_its_records_are_older_than_what_is_asked_for() {
+fn partition_read_ends_at_records_older_than_the_range() {
     let mut merge = PartitionMerge::<Given>::new(&[(0, 10_000)], Some(9_950), u64::MAX);
     let mut chunks = 0;
     while let MergeStep::Read(read) = merge.next() {
@@ -110,7 +110,7 @@ fn a_partition_ends_where_its_records_are_older_than_what_is_asked_for() {
 }
 
 #[test]
-fn a_chunk_that_broke_off_says_nothing_and_what_was_not_given_out_is_found_again() {
+fn incomplete_chunk_is_ignored_and_read_again() {
     let mut merge = PartitionMerge::new(&[(0, 100), (0, 100)], None, u64::MAX);
     let MergeStep::Read(mut chunks) = merge.next() else { panic!("nothing was read yet") };
     assert_eq!(chunks.iter().map(|chunk| (chunk.from, chunk.end)).collect::<Vec<_>>(), [(36, 100); 2]);
@@ -125,7 +125,7 @@ fn a_chunk_that_broke_off_says_nothing_and_what_was_not_given_out_is_found_again
 }
 
 #[test]
-fn chunks_become_small_where_records_are_large_and_grow_again() {
+fn chunk_size_adapts_to_the_record_size() {
     let mut merge = PartitionMerge::<()>::new(&[(0, 1_000)], None, 100);
     let mut sizes = Vec::new();
     for bytes in [60, 60, 60, 60, 1, 1] {

@@ -60,7 +60,7 @@ async fn told(answer: &[u8], then: Then) -> (String, Option<u16>) {
 }
 
 #[tokio::test]
-async fn the_status_line_decides_whatever_stands_behind_it() {
+async fn status_line_decides_despite_malformed_headers() {
     let (hundred_and_one, thousand) = (many_headers(101), many_headers(1000));
     let long = format!("HTTP/1.1 200 OK\r\nx-long: {}\r\n\r\n", "x".repeat(100_000));
     for (headers, then) in [
@@ -100,7 +100,7 @@ async fn the_status_line_decides_whatever_stands_behind_it() {
 }
 
 #[tokio::test]
-async fn what_has_no_status_line_is_no_answer() {
+async fn response_without_a_status_line_is_a_failure() {
     for (answer, then, class) in [
         ("SSH-2.0-OpenSSH_9.2p1\r\n", Stays, "protocol"),
         ("HTTP/2.0 200 OK\r\n\r\n", Stays, "protocol"),

@@ -33,7 +33,7 @@ fn shown(url: &str) -> Option<String> {
 }
 
 #[test]
-fn the_pages_show_every_operation_and_take_nothing_from_elsewhere() {
+fn html_pages_show_every_operation_without_external_resources() {
     let site = Site::new(OUTHOOK, 1);
     let instance = site.start();
     let start = shown(&format!("{}/", instance.base()));

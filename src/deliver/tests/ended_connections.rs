@@ -40,7 +40,7 @@ fn request(endpoint: &Endpoint, connection: &Connection) -> Request<Full<Bytes>>
 
 /// On TLS 1.3 the refusal of a certificate comes after the handshake, so it can arrive before the request is sent.
 #[tokio::test]
-async fn they_say_what_broke_it() {
+async fn request_on_a_broken_connection_fails_with_the_cause() {
     let (servers, clients) = (Authority::new(), Authority::new());
     for protocol in ["h2", "http/1.1"] {
         let acceptor = servers.serves(&[protocol], Some(&clients));
@@ -53,7 +53,7 @@ async fn they_say_what_broke_it() {
 }
 
 #[tokio::test]
-async fn they_say_that_the_endpoint_closed_it() {
+async fn request_on_a_closed_connection_says_that_the_endpoint_closed_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = target(&format!("http://{}/", listener.local_addr().unwrap()));
     let endpoint = &target.endpoints[0];

@@ -11,7 +11,7 @@ use crate::{EFFECTIVE, OUTHOOK, SOON};
 const INSERTS: &[&str] = &["EventType: table.recordInsert, ObjectName: orders"];
 
 #[test]
-fn a_410_disables_the_webhook_on_all_instances_until_somebody_enables_it() {
+fn status_410_disables_the_webhook_on_all_instances_until_enabled_again() {
     let (site, receiver) = (Site::new(OUTHOOK, 4), Receiver::start());
     receiver.answer_first("/gone", [Answer::Status(410)]);
     let (gone, sound) = ([receiver.url("/gone")], [receiver.url("/sound")]);
@@ -54,7 +54,7 @@ fn a_410_disables_the_webhook_on_all_instances_until_somebody_enables_it() {
 }
 
 #[test]
-fn operators_hear_of_endpoints_by_a_webhook_of_their_own() {
+fn operators_get_endpoint_events_by_webhook() {
     let (mut site, receiver) = (Site::new(OUTHOOK, 1), Receiver::start());
     site.set("delivery.retry", vec!["0s"]);
     receiver.answer_first("/orders", [Answer::Status(500), Answer::Status(500)]);

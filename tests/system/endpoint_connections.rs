@@ -21,9 +21,9 @@ const LIST: &str = "/v3/outgoingWebhooks";
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
 #[test]
-fn a_webhook_has_an_authority_and_a_certificate_of_its_own() {
+fn webhook_uses_its_own_authority_and_client_certificate() {
     let ours = authority();
-    let (address, heard) = endpoint_that_wants_certificates(&ours);
+    let (address, heard) = endpoint_that_requires_certificates(&ours);
     let (certificate, key) = signed(&ours, "outhook");
     let mut site = Site::new(OUTHOOK, 1);
     site.set("definitions.secret_keys", vec!["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="]);
@@ -56,7 +56,7 @@ fn a_webhook_has_an_authority_and_a_certificate_of_its_own() {
 }
 
 #[test]
-fn endpoints_are_reached_through_the_proxy_and_checked_before() {
+fn endpoints_are_checked_and_then_reached_through_the_proxy() {
     let (proxy, asked) = proxy();
     let receiver = Receiver::start();
     let mut site = Site::new(OUTHOOK, 1);
@@ -101,7 +101,7 @@ fn signed(authority: &Authority, name: &str) -> (String, String) {
 
 /// An endpoint that accepts only client certificates of the authority. Returns its URL, and the first lines of the
 /// requests that it answers.
-fn endpoint_that_wants_certificates(authority: &Authority) -> (String, Heard<String>) {
+fn endpoint_that_requires_certificates(authority: &Authority) -> (String, Heard<String>) {
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
     let certificate = params.signed_by(&key, authority).expect("a certificate");

@@ -8,7 +8,7 @@ const CALLS: usize = 3000;
 const TOPIC: &str = "outhook.retry.5s";
 
 impl Bench {
-    fn sends_to_wait(&self, number: usize, body: &Bytes) {
+    fn write_waiting_call(&self, number: usize, body: &Bytes) {
         let mut call = self.call();
         call.message.call_id = CallId(uuid::Uuid::from_u128(number as u128));
         call.message.body = body.clone();
@@ -34,14 +34,14 @@ impl Bench {
     }
 }
 
-async fn all_settle_in_spite_of(error: RDKafkaRespErr) {
+async fn assert_all_settle_despite(error: RDKafkaRespErr) {
     let bench = Bench::new();
     let body = Bytes::from_static(b"{}");
     for number in 0..CALLS {
         if number % 1000 == 500 {
             bench.cluster.request_errors(RDKafkaApiKey::Produce, &[error]);
         }
-        bench.sends_to_wait(number, &body);
+        bench.write_waiting_call(number, &body);
         // Splits the calls into several requests.
         if number % 100 == 0 {
             tokio::time::sleep(Duration::from_millis(7)).await;
@@ -53,22 +53,22 @@ async fn all_settle_in_spite_of(error: RDKafkaRespErr) {
 }
 
 #[tokio::test]
-async fn all_settle_though_requests_are_refused() {
-    all_settle_in_spite_of(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).await;
+async fn all_calls_settle_despite_refused_requests() {
+    assert_all_settle_despite(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).await;
 }
 
 #[tokio::test]
-async fn all_settle_though_the_producer_breaks() {
-    all_settle_in_spite_of(RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER).await;
+async fn all_calls_settle_despite_a_broken_producer() {
+    assert_all_settle_despite(RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER).await;
 }
 
 #[tokio::test]
-async fn what_the_client_has_no_room_for_is_written_later() {
+async fn calls_beyond_the_client_queue_are_written_later() {
     let bench = Bench::new();
     // More than the client's queue holds.
     let body = Bytes::from(vec![b' '; 2 << 20]);
     for number in 0..24 {
-        bench.sends_to_wait(number, &body);
+        bench.write_waiting_call(number, &body);
     }
     bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [0, 24, 0]);
@@ -76,18 +76,18 @@ async fn what_the_client_has_no_room_for_is_written_later() {
 }
 
 #[tokio::test]
-async fn none_settles_that_is_not_written_at_the_stop_nor_afterwards() {
+async fn unwritten_calls_settle_neither_at_the_stop_nor_afterwards() {
     let bench = Bench::new();
     let body = Bytes::from_static(b"{}");
     bench.cluster.broker_down(1).unwrap();
     for number in 0..CALLS {
-        bench.sends_to_wait(number, &body);
+        bench.write_waiting_call(number, &body);
     }
     assert_eq!(bench.settle.retry_writer.pending(), CALLS);
     bench.settle.stop();
     bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [0, 0, CALLS]);
-    bench.sends_to_wait(CALLS, &body);
+    bench.write_waiting_call(CALLS, &body);
     bench.settle.wait_until_drained().await;
     assert_eq!(bench.book.counts(), [0, 0, CALLS + 1]);
     bench.cluster.broker_up(1).unwrap();

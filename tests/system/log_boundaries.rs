@@ -29,7 +29,7 @@ fn reading(sources: &[(&str, Value)], receiver: &Receiver) -> Site {
 }
 
 #[test]
-fn topics_and_partitions_that_come_later_are_read_within_seconds() {
+fn topics_and_partitions_created_later_are_read_within_seconds() {
     let broker = Broker::get();
     let (receiver, named, matched) = (Receiver::start(), broker.unique("late"), broker.unique("cdc"));
     let by_name = Value::from(vec![named.clone()]);
@@ -53,7 +53,7 @@ fn topics_and_partitions_that_come_later_are_read_within_seconds() {
 }
 
 #[test]
-fn records_that_retention_deletes_before_they_are_read_are_told_and_counted() {
+fn records_deleted_by_retention_before_the_read_are_logged_and_counted() {
     let broker = Broker::get();
     for protocol in ["classic", "consumer"] {
         let (receiver, mut site) = (Receiver::start(), Site::new(OUTHOOK, 1));
@@ -83,7 +83,7 @@ fn records_that_retention_deletes_before_they_are_read_are_told_and_counted() {
 }
 
 #[test]
-fn a_partition_that_ends_with_markers_of_transactions_has_no_lag() {
+fn partition_that_ends_with_transaction_markers_has_no_lag() {
     let broker = Broker::get();
     let (receiver, site) = (Receiver::start(), Site::new(OUTHOOK, 1));
     site.apply(&inserted_orders("orders", &[receiver.url("/orders")]));
@@ -183,7 +183,7 @@ impl Drop for Done<'_> {
 }
 
 #[test]
-fn nothing_is_skipped_where_a_member_comes_and_goes_while_the_reader_has_no_room() {
+fn rebalances_while_the_reader_is_full_skip_no_records() {
     let broker = Broker::get();
     let came = Came::default();
     let receiver = slow_receiver(&came);

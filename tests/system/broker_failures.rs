@@ -21,7 +21,7 @@ const RECOVERY: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[test]
-fn brokers_that_restart_go_away_or_hang_lose_nothing() {
+fn brokers_that_restart_stop_or_hang_lose_nothing() {
     let cluster = Cluster::start(3).expect("three brokers start");
     let mut trouble = Trouble::start(cluster);
     thread::sleep(Duration::from_secs(2));
@@ -46,18 +46,18 @@ fn brokers_that_restart_go_away_or_hang_lose_nothing() {
     trouble.cluster.restart_all().expect("the brokers restart with their data");
     trouble.goes_on("after all brokers were away");
 
-    let told = trouble.told_of_commits();
+    let told = trouble.logged_commit_failures();
     // Whether a commit is in flight when the brokers hang is random.
     for _ in 0..3 {
         (0..3).for_each(|node| trouble.cluster.signal(node, "STOP"));
         thread::sleep(HANGING);
         (0..3).for_each(|node| trouble.cluster.signal(node, "CONT"));
         trouble.goes_on("after all brokers hung");
-        if trouble.told_of_commits() > told {
+        if trouble.logged_commit_failures() > told {
             break;
         }
     }
-    assert!(trouble.told_of_commits() > told, "a commit without an answer is logged");
+    assert!(trouble.logged_commit_failures() > told, "a commit without an answer is logged");
 
     trouble.end();
 }
@@ -167,7 +167,7 @@ impl Trouble {
     }
 
     /// Number of log lines about unanswered commits.
-    fn told_of_commits(&self) -> usize {
+    fn logged_commit_failures(&self) -> usize {
         let told = |instance: &Instance| instance.said().matches("a commit has no answer yet").count();
         self.instances.iter().map(told).sum()
     }
