@@ -1,6 +1,6 @@
-//! Clients that write. They differ in who learns the outcome of a record: a future ([`AwaitedProducer`]), a callback
-//! ([`RecoveringProducer`]), the next poll ([`PolledProducer`]), the end of a transaction ([`TransactionalProducer`]), or
-//! nobody unless it failed ([`BackgroundProducer`]).
+//! Clients that write. They differ in how the outcome of a record is reported: by a future ([`AwaitedProducer`]), a
+//! callback ([`RecoveringProducer`]), the next poll ([`PolledProducer`]), the end of a transaction
+//! ([`TransactionalProducer`]), or only if it failed ([`BackgroundProducer`]).
 
 mod awaited;
 mod background;
