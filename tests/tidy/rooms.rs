@@ -122,7 +122,7 @@ pub const CRATES: &[&str] = &["outhook_dev"];
 /// Pure modules in rooms with effects.
 pub const PURE_MODULES: &[&str] = &[
     "source::completion",
-    "source::fetched",
+    "source::fetch_progress",
     "source::lines",
     "source::ledger",
     "kafka::topic_reader::cursor",

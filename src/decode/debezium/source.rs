@@ -1,4 +1,4 @@
-//! The envelope's `source`: which table changed and when. [`crate::decode::debezium::log_position`] reads its position in the database's log.
+//! The envelope's `source`: which table changed and when. `log_position` reads its position in the log of the database.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -48,7 +48,9 @@ pub(in crate::deliver) struct Token {
 /// The tokens of all webhooks, by the address of their targets. An entry does not keep its target, but no other target
 /// can get the address.
 #[derive(Default)]
-pub(in crate::deliver) struct TokenCaches(parking_lot::Mutex<HashMap<usize, (Weak<Target>, Arc<TokenCache>)>>);
+pub(in crate::deliver) struct TokenCaches(parking_lot::Mutex<HashMap<usize, CacheOfTarget>>);
+
+type CacheOfTarget = (Weak<Target>, Arc<TokenCache>);
 
 impl TokenCaches {
     /// Returns the cache of a webhook's definition.

@@ -28,13 +28,16 @@ pub enum TransactionalAccess {
     Unknown(KafkaError),
 }
 
+/// Access to topics or groups, by name.
+type AccessByName = Vec<(String, Access)>;
+
 impl Admin {
     /// The access to each topic, by name. The request reads no record and creates no topic. The access to a topic is
     /// known only when the topic exists.
     ///
     /// # Errors
     /// No broker answers in time, or it does not support the request.
-    pub async fn access_to_topics(&self, topics: BTreeSet<String>) -> KafkaResult<Vec<(String, Access)>> {
+    pub async fn access_to_topics(&self, topics: BTreeSet<String>) -> KafkaResult<AccessByName> {
         self.access_to(topics, |asker, topics| authorized::query_topics(asker.client(), topics, PATIENCE)).await
     }
 
@@ -42,15 +45,15 @@ impl Admin {
     ///
     /// # Errors
     /// Those of [`Admin::access_to_topics`].
-    pub async fn access_to_groups(&self, groups: BTreeSet<String>) -> KafkaResult<Vec<(String, Access)>> {
+    pub async fn access_to_groups(&self, groups: BTreeSet<String>) -> KafkaResult<AccessByName> {
         self.access_to(groups, |asker, groups| authorized::query_groups(asker.client(), groups, PATIENCE)).await
     }
 
     async fn access_to(
         &self,
         names: BTreeSet<String>,
-        ask: fn(&BaseProducer<AdminContext>, &[String]) -> KafkaResult<Vec<(String, Access)>>,
-    ) -> KafkaResult<Vec<(String, Access)>> {
+        ask: fn(&BaseProducer<AdminContext>, &[String]) -> KafkaResult<AccessByName>,
+    ) -> KafkaResult<AccessByName> {
         if names.is_empty() {
             return Ok(Vec::new());
         }
