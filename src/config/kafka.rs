@@ -80,8 +80,9 @@ pub struct Kafka {
     /// without waiting for commit_interval. After a crash at most this number of records is sent again, plus the
     /// calls that were under way, up to delivery.queue_calls of each endpoint (docs/delivery.md). Default 20000.
     pub max_uncommitted: u64,
-    /// Settings of librdkafka, passed on unchanged, mainly for security. Settings that Outhook must set itself are
-    /// refused. Default none.
+    /// Settings of librdkafka, passed on unchanged, mainly for security. Settings that delivery guarantees depend on
+    /// are refused. The limits, timeouts, linger and compression that a client needs for its task replace settings of
+    /// the same name. Default none.
     pub properties: Properties,
 }
 

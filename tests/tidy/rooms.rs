@@ -192,7 +192,7 @@ pub struct Constructed {
 pub const CONSTRUCTED: &[Constructed] = &[
     constructed("store", "Store", "start"),
     constructed("message_log", "LogWriter", "new"),
-    constructed("settle", "Settle", "new"),
+    constructed("settle", "Settler", "new"),
     constructed("deliver", "Lanes", "new"),
     constructed("stats", "Stats", "start"),
     constructed("source", "Source", "start"),
