@@ -118,7 +118,7 @@ impl Catalogue {
     }
 
     /// Merges a record that [`Catalogue::unwritten`] made, on this or another instance. `key` is the part after
-    /// [`PREFIX`].
+    /// [`TABLE_PREFIX`].
     ///
     /// # Errors
     /// The key or the value is invalid.

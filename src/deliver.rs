@@ -129,7 +129,7 @@ pub trait CallSink: Send + Sync {
     fn write_retry(&self, call: Call, wait: Duration, cause: Option<&FailureCause>);
 
     /// Writes the call to the overflow log, in this line. It waits there until the endpoint works and has a place, or
-    /// at most until `wait` has passed. Otherwise like [`Self::wait`].
+    /// at most until `wait` has passed. Otherwise like [`Self::write_retry`].
     fn write_overflow(&self, call: Call, line: Line, wait: Duration, cause: Option<&FailureCause>);
 
     /// Reports an event at the endpoint of this call that operators should know.
@@ -331,7 +331,7 @@ impl Lanes {
     }
 
     /// Registers a partition of the row-order topic, for throttled webhooks with row order. Otherwise like
-    /// [`Self::own`].
+    /// [`Self::lease_slots`].
     pub fn lease_row_order_slots(&self, partition: i32) -> SlotLease {
         self.context.row_order.throttle.acquire_partition(partition, since_1970())
     }

@@ -72,7 +72,7 @@ impl Endpoints {
     }
 
     /// Creates the report of the calls that wait in a partition. It counts until it is dropped. `topic_label` is
-    /// [`OVERFLOW`], or the delay of a retry topic.
+    /// [`OVERFLOW_PLACE`], or the delay of a retry topic.
     pub fn partition(self: &Arc<Self>, topic_label: &str, partition: i32) -> PartitionReport {
         PartitionReport { endpoints: self.clone(), partition: (topic_label.into(), partition) }
     }
@@ -227,7 +227,7 @@ impl PartitionReport {
         self.endpoints.orders.early_send_window(line)
     }
 
-    /// [`OVERFLOW`], or the delay of the retry topic.
+    /// [`OVERFLOW_PLACE`], or the delay of the retry topic.
     pub fn topic_label(&self) -> &str {
         &self.partition.0
     }

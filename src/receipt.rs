@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 
 /// Budget of the bytes of rendered messages in memory, over all partitions and endpoints.
 ///
-/// It is a gate, not a reservation: a task that has passed [`Budget::room`] may charge one message of any size. So
-/// the limit is exceeded by at most one message per partition. A body that calls of several URLs share counts once
-/// for each call, because each may be the last to hold it.
+/// It is a gate, not a reservation: a task that has passed [`Budget::wait_for_capacity`] may charge one message of any
+/// size. So the limit is exceeded by at most one message per partition. A body that calls of several URLs share counts
+/// once for each call, because each may be the last to hold it.
 pub struct Budget {
     limit: u64,
     used: AtomicU64,

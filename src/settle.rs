@@ -67,7 +67,7 @@ pub struct Settler {
 /// Called when a receiver answers 410 Gone: with the webhook, its version, and the cause.
 pub type OnGone = Box<dyn Fn(WebhookId, u32, String) + Send + Sync>;
 
-/// The sections of the configuration that [`Settle`] reads.
+/// The sections of the configuration that [`Settler`] reads.
 #[derive(Clone, Copy)]
 pub struct Sections<'c> {
     pub dead_letters: &'c DeadLettersConfig,
@@ -135,7 +135,8 @@ impl Settler {
         self.write_dead_letter(dead_letter::for_undecodable_record(input, reason, Timestamp::now()), receipt);
     }
 
-    /// Dead-letters the record of a message that is too large to be sent. Otherwise like [`Settle::undecodable`].
+    /// Dead-letters the record of a message that is too large to be sent. Otherwise like
+    /// [`Settler::dead_letter_undecodable`].
     pub fn dead_letter_too_large(
         &self,
         input: &Input<'_>,
@@ -152,13 +153,13 @@ impl Settler {
     }
 
     /// Dead-letters a record of a retry topic, the overflow log or the row-order topic that is not a valid call.
-    /// Otherwise like [`Settle::undecodable`].
+    /// Otherwise like [`Settler::dead_letter_undecodable`].
     pub fn dead_letter_invalid_call(&self, input: &Input<'_>, reason: &InvalidCall, receipt: &Receipt) {
         self.write_dead_letter(dead_letter::for_invalid_call(input, &reason.to_string(), Timestamp::now()), receipt);
     }
 
     /// Writes a dead letter for the offsets from `place` to `last`, which can't be read. Otherwise like
-    /// [`Settle::undecodable`].
+    /// [`Settler::dead_letter_undecodable`].
     pub fn dead_letter_unreadable(&self, place: &RecordPosition, last: i64, cause: &str, receipt: &Receipt) {
         self.write_dead_letter(dead_letter::for_unreadable_offsets(place, last, cause, Timestamp::now()), receipt);
     }
@@ -223,7 +224,7 @@ impl Settler {
         self.dead_letter_writer.write_then_settle(self.dead_letterer.topic.clone(), letter, share);
     }
 
-    /// Waits until all records under way are acknowledged, or dropped by [`Settle::stop`].
+    /// Waits until all records under way are acknowledged, or dropped by [`Settler::stop`].
     pub async fn wait_until_drained(&self) {
         self.retry_writer.wait_until_drained().await;
         // Before `dead_letter_writer`: a call that the row-order topic refuses becomes a dead letter.

@@ -1,8 +1,8 @@
 //! Definitions in Kafka: reads the definitions topic, follows it, and writes to it in fenced transactions.
 //!
-//! The topic is a log of one compacted partition, so every instance reads the same records in the same order. `log`
-//! reads it. `state` holds the definitions that were read, and updates the index of compiled rules. `follower` keeps
-//! the state at the end of the log. `writer` appends records and applies them to the state.
+//! The topic is a log of one compacted partition, so every instance reads the same records in the same order.
+//! `definitions_log` reads it. `state` holds the definitions that were read, and updates the index of compiled rules.
+//! `follower` keeps the state at the end of the log. `writer` appends records and applies them to the state.
 
 mod compile;
 mod config;
@@ -178,7 +178,7 @@ impl Store {
         outcome.await.map_err(|_| StoreError::Stopped)?
     }
 
-    /// Finishes queued writes, as far as brokers accept them within `LAST_WRITES`, and stops following.
+    /// Finishes queued writes, as far as brokers accept them within `STOP_TIMEOUT`, and stops following.
     pub async fn stop(&self) {
         self.stop.token().cancel();
         drop(self.request_sender.lock().take());

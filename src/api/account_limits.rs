@@ -42,7 +42,7 @@ pub(super) struct AccountPermit {
 }
 
 impl AccountLimits {
-    /// `writes` is the limit of an account's writes per second, averaged over [`SAVED_SECONDS`].
+    /// `writes` is the limit of an account's writes per second. A burst may use the unused writes of [`BURST_SECONDS`].
     pub fn new(writes: NonZeroU32) -> Self {
         let quota = Quota::per_second(writes).allow_burst(writes.saturating_mul(BURST_SECONDS));
         Self {
@@ -56,7 +56,7 @@ impl AccountLimits {
     /// Takes a permit for a preview. Waits until one of the instance's permits is free.
     ///
     /// # Errors
-    /// The account already has [`PREVIEWS_OF_ACCOUNT`] previews that run or wait.
+    /// The account already has [`MAX_ACCOUNT_PREVIEWS`] previews that run or wait.
     pub(super) async fn preview(&self, account: &AccountId) -> Result<AccountPermit, ApiError> {
         let own = self.acquire_account_permit(account, |share| &share.preview_permits).ok_or_else(|| {
             let message = format!(
@@ -71,7 +71,7 @@ impl AccountLimits {
     /// Takes a permit for a read of messages or dead letters.
     ///
     /// # Errors
-    /// The account already has [`READS_OF_ACCOUNT`] such reads under way.
+    /// The account already has [`MAX_ACCOUNT_READS`] such reads under way.
     fn read(&self, account: &AccountId) -> Result<AccountPermit, ApiError> {
         let own = self.acquire_account_permit(account, |share| &share.read_permits).ok_or_else(|| {
             let message =
@@ -116,7 +116,7 @@ impl Api {
     /// thread, because it continues after the client disconnects.
     ///
     /// # Errors
-    /// The account already has [`READS_OF_ACCOUNT`] such reads under way, or the read fails.
+    /// The account already has [`MAX_ACCOUNT_READS`] such reads under way, or the read fails.
     pub(super) async fn run_read<T, F>(
         self: &Arc<Self>,
         account: &AccountId,

@@ -19,7 +19,8 @@ use crate::store::WriteError;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-caspio-request-id");
 
-/// Why a request failed. [`frame`] turns it into a response, because the request's id and path are known there.
+/// Why a request failed. [`error_middleware`] turns it into a response, because the request's id and path are known
+/// there.
 #[derive(Debug, Clone)]
 pub(super) struct ApiError {
     pub status: StatusCode,

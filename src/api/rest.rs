@@ -100,7 +100,7 @@ impl Api {
         Ok(self.store.with(|definitions| found(PendingDefinitions::new(definitions)))?)
     }
 
-    /// Waits up to [`FIELDS_KNOWN`] for the catalogue of seen fields. If the stats topic can't be read, the catalogue
+    /// Waits up to [`CATALOGUE_WAIT`] for the catalogue of seen fields. If the stats topic can't be read, the catalogue
     /// stays unknown, and any field is accepted.
     async fn wait_for_catalogue(&self) {
         let _ = tokio::time::timeout(CATALOGUE_WAIT, self.stats.wait_until_caught_up()).await;

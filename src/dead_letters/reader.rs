@@ -52,7 +52,7 @@ impl DeadLetterReader {
     /// Reads one letter. None if it does not exist, or no longer.
     ///
     /// # Errors
-    /// As [`TopicReader::at`].
+    /// As [`TopicReader::read_at`].
     pub async fn read_one(&self, id: DeadLetterId, time: Duration) -> Result<Option<DeadLetterContent>, Error> {
         let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
         let look = move |record: &Record<'_>| {
@@ -65,7 +65,7 @@ impl DeadLetterReader {
         self.topic_reader.read_at((id.partition, id.offset), time, look).await
     }
 
-    /// Like [`Letters::page`], with the call and the body of each letter for a redrive.
+    /// Like [`DeadLetterReader::page`], with the call and the body of each letter for a redrive.
     ///
     /// # Errors
     /// As [`TopicReader::page`].
@@ -85,7 +85,7 @@ impl DeadLetterReader {
     /// Reads the letters with these ids, in their order. None for a letter that does not exist, or no longer.
     ///
     /// # Errors
-    /// As [`TopicReader::each`].
+    /// As [`TopicReader::read_each`].
     pub async fn read_by_ids(
         &self,
         ids: &[DeadLetterId],

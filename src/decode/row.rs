@@ -82,7 +82,8 @@ impl<'a> RowChange<'a> {
 #[derive(Debug, Default)]
 pub struct Row<'a> {
     pub fields: Vec<Field<'a>>,
-    /// Indexes of the fields, sorted by name. Built at the first lookup in a row of more than [`MANY`] fields.
+    /// Indexes of the fields, sorted by name. Built at the first lookup in a row of more than
+    /// [`MAX_LINEAR_SCAN_FIELDS`] fields.
     by_name: OnceLock<Box<[u32]>>,
 }
 

@@ -163,7 +163,7 @@ impl ColumnRewrite {
         }
     }
 
-    /// The rewrite of an array, map or struct; `AsItCame` if no part of it is rewritten.
+    /// The rewrite of an array, map or struct; `Unchanged` if no part of it is rewritten.
     fn of_parts(node: &SchemaNode) -> Self {
         if let Some(items) = node.items.as_deref().map(Self::of).filter(Self::changes_values) {
             return Self::Array(Box::new(items));

@@ -18,7 +18,7 @@ use super::{Authentication, Endpoint, Webhook};
 /// Checks that kept secrets go only to origins that they went to before.
 ///
 /// # Errors
-/// [`Violation::KeptSecret`].
+/// [`Violation::RetainedSecretToNewOrigin`].
 pub(super) fn check(kept: &[RetainedText], before: &Webhook, after: &Webhook) -> Result<(), Violation> {
     let refused = |secret: &RetainedText, field, origin| {
         Err(Violation::RetainedSecretToNewOrigin { secret: secret.name(), field, origin })

@@ -47,7 +47,7 @@ pub fn operation(event_type: &str) -> Result<Operation, Violation> {
 /// Parses a throttle limit. The highest allowed value gives None: it is the same as no limit.
 ///
 /// # Errors
-/// [`Violation::Calls`].
+/// [`Violation::CallThrottling`].
 pub fn call_throttling(calls: i64, limits: &DefinitionLimits) -> Result<Option<u32>, Violation> {
     let most = limits.max_call_throttling;
     match u32::try_from(calls) {

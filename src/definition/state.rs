@@ -35,7 +35,7 @@ pub struct Definitions {
     clients: BTreeMap<ClientId, Client>,
     token_key: Option<TokenKey>,
     /// Records whose secrets can't be opened here, and why. The earlier definitions of their keys stay: see
-    /// `unopened`.
+    /// `check_opened`.
     unopened_records: BTreeMap<DefinitionKey, OpenError>,
 }
 
@@ -151,7 +151,7 @@ impl Definitions {
         self.unopened_records.first_key_value().map(|(key, why)| (*key, why))
     }
 
-    /// Whether the secrets of a record could be opened. If not, remembers the record in `unopened`.
+    /// Whether the secrets of a record could be opened. If not, remembers the record in `unopened_records`.
     fn check_opened(&mut self, key: DefinitionKey, outcome: &Result<(), BadReason>) -> bool {
         let Err(BadReason::Sealed(why)) = outcome else { return true };
         self.unopened_records.insert(key, why.clone());

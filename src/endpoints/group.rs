@@ -32,7 +32,7 @@ pub struct EndpointStatus {
     pub under_way: usize,
     /// Calls in memory that are not under way.
     pub queued: usize,
-    /// Calls that wait in topics, by label of the topic: [`super::OVERFLOW`], or the delay of a retry topic.
+    /// Calls that wait in topics, by label of the topic: [`super::OVERFLOW_PLACE`], or the delay of a retry topic.
     pub waiting: BTreeMap<String, usize>,
     /// When the oldest of them was written there, milliseconds since 1970.
     pub oldest_ms: Option<i64>,

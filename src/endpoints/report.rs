@@ -88,7 +88,7 @@ pub enum BreakerStatus {
 pub struct WaitingCalls {
     #[serde(with = "hex")]
     pub line: Line,
-    /// [`OVERFLOW`], or the delay of their retry topic, as in its name.
+    /// [`OVERFLOW_PLACE`], or the delay of their retry topic, as in its name.
     #[serde(rename = "Place", default = "overflow")]
     pub topic_label: String,
     pub calls: usize,

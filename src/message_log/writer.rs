@@ -114,7 +114,7 @@ pub fn client(client: &ClientConfig) -> ClientConfig {
     settings
 }
 
-/// Counts dropped entries, and logs them at most once per [`TELL_EVERY`].
+/// Counts dropped entries, and logs them at most once per [`LOG_INTERVAL`].
 struct DroppedEntries {
     topic: String,
     dropped: Counter,

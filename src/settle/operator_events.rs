@@ -67,8 +67,8 @@ impl OperatorEventWriter {
         Self { topic: topic.into(), writer, last_written: Mutex::default() }
     }
 
-    /// Writes the event. Skips it if the webhook had the same `exhausted` event within `QUIET`, or if the call itself
-    /// delivers an operator event.
+    /// Writes the event. Skips it if the webhook had the same `exhausted` event within `EXHAUSTED_EVENT_INTERVAL`, or
+    /// if the call itself delivers an operator event.
     pub fn write_event(&self, call: &Call, endpoint: &str, news: &EndpointEvent<'_>) {
         let target = &call.message.target;
         let (kind, cause) = match news {

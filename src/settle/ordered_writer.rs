@@ -229,7 +229,7 @@ impl OrderedWriteTask {
         }
     }
 
-    /// Writes the records of `again`. A record that is refused alone is too large itself.
+    /// Writes the records of the retry queue one by one. A record that is refused alone is too large itself.
     async fn write_one_by_one(&mut self) {
         while let Some(item) = self.retry_queue.pop_front() {
             match self.single_record_producer.write(&self.topic, &item.record.record).await {

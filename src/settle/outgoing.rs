@@ -61,7 +61,8 @@ impl Outgoing {
 /// Prefix of each header's name.
 pub const HEADER_PREFIX: &str = "outhook-";
 
-/// Text headers of a record. Each name begins with [`PREFIX`]. `dead_letters::letter` and `stored_call` read them.
+/// Text headers of a record. Each name begins with [`HEADER_PREFIX`]. `dead_letters::letter` and `stored_call` read
+/// them.
 #[derive(Clone)]
 pub struct OutgoingHeaders(Headers);
 

@@ -73,7 +73,7 @@ impl PendingRecord {
 
 impl Drop for PendingRecord {
     fn drop(&mut self) {
-        // First, so that the receipt is settled or dropped when `drained` sees that nothing is pending.
+        // First, so that the receipt is settled or dropped when `wait_until_drained` sees that nothing is pending.
         drop(self.receipt.take());
         self.writer.pending_gauge.decrement(1.0);
         self.writer.pending.send_modify(|pending| *pending -= 1);

@@ -153,8 +153,8 @@ impl<H: HandlerFactory> Assignment<H> {
     }
 
     /// Stops reading the revoked partitions, and waits until open records have settled or the deadline has passed.
-    /// Returns the partitions' states for a last commit. The partitions stay owned until [`Assignment::strike_off`],
-    /// so records that settle meanwhile are committed.
+    /// Returns the partitions' states for a last commit. The partitions stay owned until
+    /// [`Assignment::remove_revoked`], so records that settle meanwhile are committed.
     pub(super) fn drain(&self, revoked: &TopicPartitionList) -> Vec<Arc<PartitionState>> {
         let (partitions, stop_by) = self.with(|state| {
             let revoked = keys(revoked).filter_map(|key| state.owned.get(&key).cloned());

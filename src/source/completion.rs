@@ -136,7 +136,7 @@ impl CompletionMap {
         true
     }
 
-    /// The ranges that [`Completion::has`] was not called for yet.
+    /// The ranges that [`CompletionMap::take_settled`] was not called for yet.
     pub fn remaining(&self) -> impl Iterator<Item = Range<i64>> {
         self.settled.iter().filter(|range| !range.is_empty()).cloned()
     }

@@ -115,7 +115,7 @@ impl<H: HandlerFactory> Source<H> {
         DrainedPartitions(self.consumer.context().assignment.drain_all().await)
     }
 
-    /// Commits settled offsets and leaves the group. Each takes at most [`PATIENCE`]: without a coordinator both
+    /// Commits settled offsets and leaves the group. Each takes at most [`LEAVE_TIMEOUT`]: without a coordinator both
     /// would wait for the session timeout, and would delay the stop.
     pub async fn leave(self, drained: DrainedPartitions) -> LeaveResult {
         let Self { consumer, stopping, callback_thread: callbacks, stop_commits, commit_task: commits } = self;

@@ -51,7 +51,7 @@ pub(super) struct WaitingRecord {
     pub written_ms: i64,
 }
 
-/// The offsets that a review has not planned yet: from `next` up to but not including `before`.
+/// The offsets that a review has not planned yet: from `next` up to but not including `end`.
 #[derive(Debug, Clone, Copy)]
 struct Review {
     next: i64,
@@ -117,7 +117,7 @@ impl Lines {
         waits
     }
 
-    /// Pauses a line for [`REST`], because a record was read again and could not move.
+    /// Pauses a line for [`STALLED_LINE_PAUSE`], because a record was read again and could not move.
     pub fn pause_line(&mut self, line: Line, now: Duration) {
         if let Some(queue) = self.queues.get_mut(&line) {
             queue.paused_until = now + STALLED_LINE_PAUSE;

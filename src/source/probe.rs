@@ -51,7 +51,7 @@ pub(super) struct Prober {
     partition: i32,
 }
 
-/// Keeps the client's text of errors for their [`Cause`].
+/// Keeps the client's text of errors for [`ReadError`].
 struct ProbeContext;
 
 impl ClientContext for ProbeContext {

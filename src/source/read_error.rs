@@ -36,8 +36,8 @@ pub(super) enum ErrorScope {
 }
 
 impl ReadError {
-    /// The cause of an error that was just polled, with the text kept by [`keep_reason`]. None if the error has no
-    /// code: then it is not about an offset.
+    /// The cause of an error that was just polled, with the text kept by [`store_last_reason`]. None if the error has
+    /// no code: then it is not about an offset.
     pub(super) fn of(error: &KafkaError) -> Option<Self> {
         let code = error.rdkafka_error_code()?;
         let text = REASON.take();

@@ -16,7 +16,7 @@ use crate::id::RecordPosition;
 use crate::kafka::{ErrorCode, errors};
 use crate::lifecycle::{Readiness, UnmetCondition};
 
-/// An error is permanent if it repeats this many times at one offset, during at least [`WAIT`].
+/// An error is permanent if it repeats this many times at one offset, during at least [`MIN_ERROR_DURATION`].
 const MIN_REPEATS: u32 = 5;
 const MIN_ERROR_DURATION: Duration = Duration::from_secs(1);
 /// Max of this time. It doubles after each search without a result.

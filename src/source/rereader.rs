@@ -177,15 +177,15 @@ impl RereadPartition {
         }
     }
 
-    /// Stops fetching if no record was read for [`IDLE`]: at the end of a partition the client would poll the broker
-    /// all the time.
+    /// Stops fetching if no record was read for [`IDLE_TIMEOUT`]: at the end of a partition the client would poll the
+    /// broker all the time.
     pub(super) fn unassign_when_idle(&mut self) {
         if self.position.is_some() && self.last_read_at.elapsed() >= IDLE_TIMEOUT {
             self.unassign();
         }
     }
 
-    /// Stops fetching until the next [`Reread::go_to`].
+    /// Stops fetching until the next [`RereadPartition::seek`].
     pub(super) fn unassign(&mut self) {
         if self.position.is_none() {
             return;

@@ -60,7 +60,7 @@ impl HourCount {
         serde_json::to_string(&CountValue { messages, calls, errors }).expect("numbers are JSON")
     }
 
-    /// Parses a record. `key` is the part after [`PREFIX`].
+    /// Parses a record. `key` is the part after [`COUNT_PREFIX`].
     ///
     /// # Errors
     /// The record is not a count.

@@ -31,7 +31,7 @@ impl StatsWriter {
         producer::settings(&kafka.clone().into_iter().collect(), WRITE_TIMEOUT_MS)
     }
 
-    /// Queues a record. [`StatsWriter::outcomes`] returns its outcome later.
+    /// Queues a record. [`StatsWriter::take_outcomes`] returns its outcome later.
     pub fn send(&self, written: StatsRecord) {
         let (key, value) = match &written {
             StatsRecord::Count(count) => (count.key(), count.value()),

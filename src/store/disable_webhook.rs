@@ -9,7 +9,7 @@ use super::{Store, WriteError};
 use crate::definition::{PendingDefinitions, Stamp, edit};
 use crate::id::WebhookId;
 
-/// Wait after the first failed try. It doubles up to `LONGEST_WAIT`.
+/// Wait after the first failed try. It doubles up to `MAX_RETRY_DELAY`.
 const INITIAL_RETRY_DELAY: Duration = Duration::from_secs(1);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 

@@ -1,5 +1,5 @@
-//! The built program on a real broker: definitions in, requests out. What `cargo test` runs; `tests/system` has the long
-//! tests.
+//! The built program on a real broker: definitions in, requests out. What `cargo test` runs; `tests/system` has the
+//! long tests.
 
 mod bad_input;
 mod dead_letters;

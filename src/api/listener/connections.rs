@@ -60,7 +60,7 @@ impl Connections {
     }
 
     /// Closes a connection, because all permits are taken: the longest idle one of the address with the most
-    /// connections. Closes none if no connection has been idle for [`STILL`].
+    /// connections. Closes none if no connection has been idle for [`MIN_IDLE_BEFORE_EVICTION`].
     pub fn evict_idle(&self) {
         let before = self.now_ms().saturating_sub(MIN_IDLE_BEFORE_EVICTION.as_millis() as u64);
         let open = self.open();
@@ -90,7 +90,7 @@ impl ConnectionEntry {
         WatchedStream { stream, connections: self.connections.clone(), open: self.open.clone() }
     }
 
-    /// Resolves when the connection must close: another one needs its permit, or it was idle for [`STALLED`].
+    /// Resolves when the connection must close: another one needs its permit, or it was idle for [`MAX_IDLE`].
     pub async fn wait_until_closed(&self) {
         loop {
             let still_ms = self.connections.now_ms().saturating_sub(self.open.last_activity_ms.load(Ordering::Relaxed));

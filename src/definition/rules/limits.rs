@@ -29,7 +29,7 @@ impl DefinitionLimits {
     /// allowed.
     ///
     /// # Errors
-    /// [`Violation::Full`].
+    /// [`Violation::LimitExceeded`].
     pub fn check(
         &self,
         draft: &PendingDefinitions<'_>,
@@ -56,7 +56,7 @@ impl DefinitionLimits {
     /// Checks that a webhook with `there` events may have one more.
     ///
     /// # Errors
-    /// [`Violation::Full`].
+    /// [`Violation::LimitExceeded`].
     pub fn check_events_of_webhook(&self, there: usize) -> Result<(), Violation> {
         let (most, wanted) = (self.events_per_webhook, there + 1);
         let full = Violation::LimitExceeded { owner: "webhook", wanted, most, things: "events", key: "max_events" };

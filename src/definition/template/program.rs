@@ -19,7 +19,7 @@ pub enum TemplateOp {
     Object(Vec<DynamicMember>),
 }
 
-/// A member of an [`Op::Object`].
+/// A member of a [`TemplateOp::Object`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DynamicMember {
     /// Writes the text between the key's quotes.
@@ -59,8 +59,8 @@ pub enum MessageParameter {
     Sequence,
 }
 
-/// The parameters of `[@out-hook:…]` by name. The first [`DEFAULT_HEAD`] are in the default payload, in the order of
-/// Caspio's page "Creating and Managing Events".
+/// The parameters of `[@out-hook:…]` by name. The first [`DEFAULT_PAYLOAD_PARAMETERS`] are in the default payload, in
+/// the order of Caspio's page "Creating and Managing Events".
 pub const OUT_HOOK_PARAMETERS: [(&str, TemplateOp); 11] = [
     ("eventId", TemplateOp::EventParameter(EventParameter::EventId)),
     ("messageId", TemplateOp::MessageParameter(MessageParameter::MessageId)),
@@ -75,7 +75,7 @@ pub const OUT_HOOK_PARAMETERS: [(&str, TemplateOp); 11] = [
     ("missing", TemplateOp::Spliced(RowReference::MissingFields)),
 ];
 
-/// Number of parameters in [`OUT_HOOK`] that a default payload begins with.
+/// Number of parameters in [`OUT_HOOK_PARAMETERS`] that a default payload begins with.
 pub const DEFAULT_PAYLOAD_PARAMETERS: usize = 8;
 
 /// Adds the fields that the steps name.

@@ -31,8 +31,8 @@ const LATE_MIN_SECONDS: f64 = 0.1;
 const QUEUEING_FACTOR: f64 = 1.5;
 const QUEUEING_MIN_SECONDS: f64 = 0.005;
 
-/// An endpoint that responds fast needs few concurrent calls. The limit grows only until it is at least `FEW` and
-/// allows `MOST_A_SECOND` calls a second. More connections only cost time.
+/// An endpoint that responds fast needs few concurrent calls. The limit grows only until it is at least
+/// `SUFFICIENT_LIMIT` and allows `SUFFICIENT_CALLS_PER_SECOND` calls a second. More connections only cost time.
 const SUFFICIENT_LIMIT: f64 = 32.0;
 const SUFFICIENT_CALLS_PER_SECOND: f64 = 10_000.0;
 

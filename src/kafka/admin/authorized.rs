@@ -71,7 +71,7 @@ pub fn query_topics<C: ClientContext>(
 /// Asks for the allowed operations on consumer groups, by name. The groups need not exist. Blocks.
 ///
 /// # Errors
-/// Those of [`of_topics`].
+/// Those of [`query_topics`].
 pub fn query_groups<C: ClientContext>(
     client: &Client<C>,
     groups: &[String],
@@ -79,7 +79,7 @@ pub fn query_groups<C: ClientContext>(
 ) -> KafkaResult<Vec<(String, Access)>> {
     let names = to_cstrings(groups)?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-    // SAFETY: as in `of_topics`.
+    // SAFETY: as in `query_topics`.
     unsafe {
         let asking = AdminRequest::new(client, Request::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, within);
         let (pointers, count) = (pointers.as_mut_ptr(), pointers.len());

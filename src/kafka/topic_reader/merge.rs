@@ -50,7 +50,7 @@ struct FoundRecord<T> {
 pub(super) enum MergeStep<T> {
     /// The newest of all records that were not returned yet.
     Found(T),
-    /// Chunks to read and to pass to [`Merge::take`].
+    /// Chunks to read and to pass to [`PartitionMerge::add_chunk`].
     Read(Vec<Chunk<T>>),
     /// All records were returned.
     End,

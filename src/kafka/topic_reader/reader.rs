@@ -89,7 +89,7 @@ impl PartitionsReader {
         Ok(Page { found, next_cursor: next, scanned: self.scanned })
     }
 
-    /// See [`super::TopicReader::each`].
+    /// See [`super::TopicReader::read_each`].
     pub fn read_each<T>(
         &mut self,
         places: &[(i32, i64)],
