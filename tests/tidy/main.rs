@@ -93,9 +93,10 @@ fn every_constructed_part_exists() {
             module.first().is_some_and(|own| own == part.room)
                 && SourceFile::read(&module, text)
                     .is_ok_and(|source| source.functions.iter().any(|(_, name, _)| name == part.function))
-                && text.lines().filter_map(|line| line.strip_prefix("pub struct ")).any(|rest| {
-                    rest.split(|c: char| !c.is_alphanumeric()).next() == Some(part.of)
-                })
+                && text
+                    .lines()
+                    .filter_map(|line| line.strip_prefix("pub struct "))
+                    .any(|rest| rest.split(|c: char| !c.is_alphanumeric()).next() == Some(part.of))
         });
         assert!(is_there, "{} has no {}::{}: correct CONSTRUCTED", part.room, part.of, part.function);
     }
