@@ -50,8 +50,8 @@ pub enum BadReason {
     Key,
     #[error("its key's id: {0}")]
     Id(#[from] BadId),
-    /// The reason quotes a text that is in the wrong place, and that may be a secret.
-    #[error("its value is not a valid definition: {}", redact_secrets(&.0.to_string()))]
+    /// A text that is in the wrong place may be a secret, so the reason does not quote it.
+    #[error("its value is not a valid definition: {}", without_quoted_text(&.0.to_string()))]
     Value(#[from] serde_json::Error),
     #[error("its value has no version: it must hold \"v\":{VERSION}")]
     NoVersion,
@@ -65,6 +65,18 @@ pub enum BadReason {
     Sealed(#[from] OpenError),
     #[error(transparent)]
     Secret(#[from] BadSecret),
+}
+
+/// The text of a serde error without the value that it quotes.
+fn without_quoted_text(error: &str) -> String {
+    for (start, end) in [("string \"", "\", expected"), ("unknown variant `", "`, expected")] {
+        if let (Some(from), Some(to)) = (error.find(start), error.rfind(end))
+            && from + start.len() <= to
+        {
+            return format!("{}…{}", &error[..from + start.len()], &error[to..]);
+        }
+    }
+    redact_secrets(error).into_owned()
 }
 
 impl DefinitionKey {

@@ -86,9 +86,12 @@ pub fn is_group_error(error: &KafkaError) -> bool {
 
 /// Whether a topic, or the client, refuses a record or its batch for its size.
 pub fn is_too_large(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{MessageBatchTooLarge, MessageSizeTooLarge};
-    // `MessageBatchTooLarge`: the batch is larger than the topic's segments.
-    matches!(error.rdkafka_error_code(), Some(MessageSizeTooLarge | MessageBatchTooLarge))
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) || is_batch_too_large(error)
+}
+
+/// Whether a batch of records is larger than the topic's segments.
+pub fn is_batch_too_large(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageBatchTooLarge)
 }
 
 /// Whether the client's own queue has no room for a record.

@@ -98,7 +98,9 @@ impl<H: HandlerFactory> Assignment<H> {
             for element in assigned.elements() {
                 let key = (element.topic().to_owned(), element.partition());
                 if let Some(started) = self.start_one(consumer, &key, &mut resumption) {
-                    state.owned.insert(key, started);
+                    // A replaced partition would still be read: a dropped token stops no task.
+                    let replaced = state.owned.insert(key, started);
+                    debug_assert!(replaced.is_none(), "a partition is revoked before it is assigned again");
                 }
             }
         });

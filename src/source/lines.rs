@@ -134,7 +134,7 @@ impl Lines {
     }
 
     /// Plans which records to read again now, in the order of their offsets. The plan has the first records of each
-    /// line that may move, at most as many as the line has max_records. When crowded it has records that can wait
+    /// line that may move, at most the line's `max_records`. When crowded it has records that can wait
     /// elsewhere. During a review it has the review's next part.
     pub fn plan(
         &mut self,
@@ -313,7 +313,7 @@ mod tests {
 
     proptest! {
         /// After any additions and removals the count is the number of waiting records, and a plan has only waiting
-        /// records, at most as many per line as there are max_records.
+        /// records, at most `max_records` per line.
         #[test]
         fn plan_has_only_waiting_records(steps in prop::collection::vec((0u64..4, 0i64..40, any::<bool>()), 0..200)) {
             let (mut lines, mut model) = (Lines::default(), BTreeMap::new());

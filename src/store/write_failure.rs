@@ -36,10 +36,30 @@ fn how_to_fix(error: &KafkaError, topic: &str) -> String {
         format!(
             "; allow this client Write on the topic and on the transactional id {topic}: `outhook check` has the commands"
         )
+    } else if errors::is_batch_too_large(error) {
+        "; the definitions of this write are larger than the topic's segments: raise its segment.bytes, or write fewer at \
+         a time"
+            .to_owned()
     } else if errors::is_too_large(error) {
         "; a definition is larger than the topic's max.message.bytes allows: raise it, or make the definition smaller"
             .to_owned()
     } else {
         String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::ErrorCode;
+
+    #[test]
+    fn errors_of_size_name_the_setting_of_the_topic() {
+        for (code, setting) in
+            [(ErrorCode::MessageSizeTooLarge, "max.message.bytes"), (ErrorCode::MessageBatchTooLarge, "segment.bytes")]
+        {
+            let fix = how_to_fix(&KafkaError::MessageProduction(code), "outhook.definitions");
+            assert!(fix.contains(setting), "{code}: {fix}");
+        }
     }
 }

@@ -105,7 +105,9 @@ fn invalid_records_are_rejected_with_the_reason_and_others_are_kept() {
         ("webhook/hook02", &good, "holds the id hook01"),
         ("webhook/hook01", "", "EOF"),
         ("webhook/hook01", "[]", "expected an object with the version"),
-        ("webhook/hook01", r#"{"v":1,"urls":"whsec_a"}"#, r#"string "whsec_…", expected a sequence"#),
+        ("webhook/hook01", r#"{"v":1,"urls":"whsec_a"}"#, r#"string "…", expected a sequence"#),
+        ("webhook/hook01", r#"{"v":1,"handling":{"headers":"X: \"s3cret"}}"#, r#"string "…", expected a map"#),
+        ("webhook/hook01", r#"{"v":1,"handling":{"authentication":"B s3cret`, expected"}}"#, "variant `…`, expected"),
         ("webhook/hook01", "{}", "no version"),
         ("webhook/hook01", r#"{"v":2,"urls":{}}"#, "a newer program wrote it"),
         ("webhook/hook01", r#"{"v":1,"id":"hook01"}"#, "missing field"),
@@ -117,6 +119,7 @@ fn invalid_records_are_rejected_with_the_reason_and_others_are_kept() {
         let error =
             definitions.apply(key.as_bytes(), Some(value.as_bytes()), &mut DefinitionChanges::default()).unwrap_err();
         assert!(error.to_string().contains(reason), "{key} {value}: {error}");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
         assert!(error.to_string().contains(&format!("{key:?}")), "{error}");
         let replaced = key == "webhook/hook01";
         assert_eq!(definitions.webhooks().len(), usize::from(!replaced), "{key} {value}");

@@ -16,6 +16,7 @@ use crate::deliver::policy::retry_after;
 use crate::deliver::policy::schedule::NextAttempt;
 use crate::deliver::transport::failure::AttemptFailure;
 use crate::deliver::{Call, EndpointEvent, FailureCause, Outcome};
+use crate::id::CallId;
 use crate::message_log::CallStatus;
 use crate::time::since_1970;
 
@@ -118,10 +119,17 @@ fn scheduled(lane: &Lane, call: &Call, verdict: Verdict) -> NextAttempt {
     match verdict {
         Verdict::Retry { asked_wait } => {
             let waits = call.message.target.retry.as_deref();
-            lane.shared.schedule.next(waits, call.attempts, asked_wait, fastrand::u32(..))
+            let jitter = jitter_bits(call.message.call_id, call.attempts + call.deferrals);
+            lane.shared.schedule.next(waits, call.attempts, asked_wait, jitter)
         }
         Verdict::Stop | Verdict::Delivered => NextAttempt::Never,
     }
+}
+
+/// Bits for the jitter of a wait. They depend only on the call and the number of its attempts and deferrals: after a
+/// crash, both copies of a call go to the same retry topic, where the second is skipped.
+fn jitter_bits(call: CallId, number: u32) -> u32 {
+    fastrand::Rng::with_seed(call.0.as_u128() as u64 ^ u64::from(number)).u32(..)
 }
 
 /// What a failed attempt shows about the endpoint.
@@ -225,4 +233,20 @@ fn report_failure(lane: &Lane, call: &Call, cause: &FailureCause, failure: Optio
 
 fn asked_wait(head: &Parts) -> Option<Duration> {
     retry_after::parse(head.headers.get(RETRY_AFTER)?.as_bytes(), SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn copies_of_a_call_have_the_same_jitter_and_attempts_another() {
+        let call = |number| CallId(Uuid::from_u128(number));
+        assert_eq!(jitter_bits(call(7), 1), jitter_bits(call(7), 1));
+        let bits: Vec<u32> = (0..4).flat_map(|id| (0..4).map(move |number| jitter_bits(call(id << 8), number))).collect();
+        let low = bits.iter().filter(|bits| **bits < u32::MAX / 2).count();
+        assert!((3..=13).contains(&low), "not spread: {bits:x?}");
+    }
 }
