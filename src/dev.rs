@@ -170,9 +170,9 @@ async fn play(mut show: Show, feed: Feed, mut instance: Instance, options: &Opti
 }
 
 async fn all_came(oracle: &Mutex<Oracle>) {
-    let mut looks = interval(LOOK);
+    let mut check_interval = interval(LOOK);
     while oracle.lock().outstanding() > 0 {
-        looks.tick().await;
+        check_interval.tick().await;
     }
 }
 
@@ -190,10 +190,10 @@ impl Instance {
         let stopping = CancellationToken::new();
         let stop = stopping.clone().drop_guard();
         let mut task = tokio::spawn(app.run(stopping.cancelled_owned()));
-        let mut looks = interval(LOOK);
+        let mut check_interval = interval(LOOK);
         while !readiness.unmet_conditions().is_empty() {
             tokio::select! {
-                _ = looks.tick() => {}
+                _ = check_interval.tick() => {}
                 ended = &mut task => return Err(Error::ended(ended)),
             }
         }

@@ -83,9 +83,9 @@ impl Endpoints {
         let statuses = self.lanes.as_ref().map(|lanes| lanes.statuses()).unwrap_or_default();
         let mut state = self.state();
         let report = EndpointsReport::of(statuses, state.waiting_calls(), now_ms);
-        let has_some = !report.is_empty();
-        let had_some = std::mem::replace(&mut state.has_reported, has_some);
-        (has_some || had_some).then(|| report.record(&self.run_id))
+        let has_content = !report.is_empty();
+        let had_content = std::mem::replace(&mut state.has_reported, has_content);
+        (has_content || had_content).then(|| report.record(&self.run_id))
     }
 
     /// Applies an order from the topic. `key` is the part after [`ORDER_PREFIX`].
@@ -121,8 +121,8 @@ impl Endpoints {
     /// # Errors
     /// When too many orders wait to be written. Then none of these is accepted.
     pub fn order(&self, lines: &[Line], now_ms: i64) -> Result<(), TooManyOrders> {
-        let wanted = lines.iter().filter(|line| !self.orders.is_recent(**line, now_ms));
-        let orders: Vec<_> = wanted.map(|line| RetryOrder::for_all_calls(*line, now_ms)).collect();
+        let new_lines = lines.iter().filter(|line| !self.orders.is_recent(**line, now_ms));
+        let orders: Vec<_> = new_lines.map(|line| RetryOrder::for_all_calls(*line, now_ms)).collect();
         {
             let mut state = self.state();
             if state.unwritten_orders.len() + orders.len() > MAX_UNWRITTEN_ORDERS {

@@ -93,8 +93,8 @@ pub struct Receipt {
 
 impl Receipt {
     /// The first share of an entry that the tracker has just opened.
-    pub fn open(book: Arc<dyn ReceiptTracker>, entry: u64, budget: Arc<Budget>) -> Self {
-        Self { tracker: book, budget, entry, bytes: 0, settled: false }
+    pub fn open(tracker: Arc<dyn ReceiptTracker>, entry: u64, budget: Arc<Budget>) -> Self {
+        Self { tracker, budget, entry, bytes: 0, settled: false }
     }
 
     /// Adds a share to the same entry and charges `bytes` to the budget.

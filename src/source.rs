@@ -147,13 +147,13 @@ pub trait Backlog: Send + 'static {
     /// Whether each of the `waiting` records is to be checked once, because a change may end its wait.
     fn needs_review(&mut self, waiting: usize) -> bool;
 
-    /// Processes the record as `turn` says. If it must wait longer, nothing is done: the receipt is returned, with
+    /// Processes the record as `reason` says. If it must wait longer, nothing is done: the receipt is returned, with
     /// the line in which the record waits from now on.
     fn handle(
         &mut self,
         record: Record<'_>,
         receipt: Receipt,
-        turn: RereadReason,
+        reason: RereadReason,
     ) -> impl Future<Output = Result<(), (Receipt, Line)>> + Send;
 
     /// Dead-letters unreadable offsets in their order, or a waiting record that can't be read again. Never waits.

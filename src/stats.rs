@@ -105,9 +105,9 @@ impl Stats {
         endpoints: Arc<Endpoints>,
     ) -> Result<Arc<Self>, Error> {
         let topic = config.topic.clone();
-        let mut of_reader = kafka.clone();
-        of_reader.entry("queued.max.messages.kbytes".to_owned()).or_insert_with(|| FETCH_QUEUE_KIB.to_owned());
-        let mut log = LogFollower::open(&topic, of_reader.into_iter().collect(), FETCH_WAIT)?;
+        let mut reader_settings = kafka.clone();
+        reader_settings.entry("queued.max.messages.kbytes".to_owned()).or_insert_with(|| FETCH_QUEUE_KIB.to_owned());
+        let mut log = LogFollower::open(&topic, reader_settings.into_iter().collect(), FETCH_WAIT)?;
         log.restart()?;
         let writer = StatsWriter::new(&topic, kafka)
             .map_err(|source| Error::Writer { topic: topic.clone(), source: Box::new(source) })?;

@@ -58,14 +58,15 @@ impl AccountLimits {
     /// # Errors
     /// The account already has [`MAX_ACCOUNT_PREVIEWS`] previews that run or wait.
     pub(super) async fn preview(&self, account: &AccountId) -> Result<AccountPermit, ApiError> {
-        let own = self.acquire_account_permit(account, |share| &share.preview_permits).ok_or_else(|| {
+        let account_permit = self.acquire_account_permit(account, |share| &share.preview_permits).ok_or_else(|| {
             let message = format!(
                 "{MAX_ACCOUNT_PREVIEWS} previews of this account are running or waiting: try again in a moment"
             );
             ApiError::too_many(message, Duration::from_secs(1))
         })?;
-        let of_all = self.preview_permits.clone().acquire_owned().await.expect("the semaphore is never closed");
-        Ok(AccountPermit { _account_permit: own, _instance_permit: Some(of_all) })
+        let instance_permit =
+            self.preview_permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+        Ok(AccountPermit { _account_permit: account_permit, _instance_permit: Some(instance_permit) })
     }
 
     /// Takes a permit for a read of messages or dead letters.
@@ -73,12 +74,12 @@ impl AccountLimits {
     /// # Errors
     /// The account already has [`MAX_ACCOUNT_READS`] such reads under way.
     fn read(&self, account: &AccountId) -> Result<AccountPermit, ApiError> {
-        let own = self.acquire_account_permit(account, |share| &share.read_permits).ok_or_else(|| {
+        let account_permit = self.acquire_account_permit(account, |share| &share.read_permits).ok_or_else(|| {
             let message =
                 format!("{MAX_ACCOUNT_READS} reads of this account's messages are under way: try again in a moment");
             ApiError::too_many(message, Duration::from_secs(1))
         })?;
-        Ok(AccountPermit { _account_permit: own, _instance_permit: None })
+        Ok(AccountPermit { _account_permit: account_permit, _instance_permit: None })
     }
 
     /// Counts a write.

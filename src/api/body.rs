@@ -170,10 +170,10 @@ fn check_misspelt_keys<'k, T: Serialize + Default>(keys: impl Iterator<Item = &'
     // The request types skip no key when they are serialized, so this has all known keys.
     let Ok(Value::Object(known)) = serde_json::to_value(T::default()) else { return Ok(()) };
     for key in keys.filter(|key| !known.contains_key(*key)) {
-        let alike = known.keys().filter(|known| known.len().abs_diff(key.len()) <= MAX_TYPO_DISTANCE);
-        let far = |known: &String| strsim::levenshtein(&known.to_lowercase(), &key.to_lowercase());
-        let nearest = alike.map(|known| (far(known), known)).min();
-        if let Some((_, meant)) = nearest.filter(|(far, _)| *far <= MAX_TYPO_DISTANCE) {
+        let candidates = known.keys().filter(|known| known.len().abs_diff(key.len()) <= MAX_TYPO_DISTANCE);
+        let distance = |known: &String| strsim::levenshtein(&known.to_lowercase(), &key.to_lowercase());
+        let nearest = candidates.map(|known| (distance(known), known)).min();
+        if let Some((_, meant)) = nearest.filter(|(distance, _)| *distance <= MAX_TYPO_DISTANCE) {
             return Err(BodyError::Misspelt { given: key.clone(), meant: meant.clone() });
         }
     }

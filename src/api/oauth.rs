@@ -170,8 +170,8 @@ impl Api {
         if let Some(configured) = &self.access.token_key {
             return Ok(configured.bytes().to_vec());
         }
-        let kept = self.store.with(|definitions| definitions.token_key().map(|key| key.key.key()));
-        kept.ok_or_else(|| {
+        let stored_key = self.store.with(|definitions| definitions.token_key().map(|key| key.key.key()));
+        stored_key.ok_or_else(|| {
             ApiError::unavailable("there is no key to sign tokens with: create a client with `outhook clients create`")
         })
     }

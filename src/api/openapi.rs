@@ -68,12 +68,12 @@ pub(super) fn routes_and_document() -> (Router<Arc<Api>>, OpenApi) {
         let reads_log = operation.tags.iter().flatten().any(|tag| tag == "Dead letters" || tag == "Messages");
         errors::add(operation, writes || reads_log);
     }
-    let (token, mut of_token) = OpenApiRouter::new().routes(routes!(oauth::token)).split_for_parts();
-    for item in of_token.paths.paths.values_mut() {
+    let (token, mut token_document) = OpenApiRouter::new().routes(routes!(oauth::token)).split_for_parts();
+    for item in token_document.paths.paths.values_mut() {
         item.servers = Some(vec![Server::new("/")]);
         operations(item).for_each(|(operation, _)| errors::add(operation, true));
     }
-    document.merge(of_token);
+    document.merge(token_document);
     document.servers =
         Some(rest::BASE_PATHS.iter().rev().map(|base| ServerBuilder::new().url(*base).build()).collect());
     let components = document.components.get_or_insert_default();

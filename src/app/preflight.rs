@@ -34,10 +34,10 @@ fn clients(config: &Config) -> Vec<NamedClient> {
         .chain(read("reads waiting calls", retries))
         .chain(read("reads the overflow log", overflow))
         .collect();
-    let (of_definitions, to_definitions) = store::client_configs(&config.definitions, &kafka);
+    let (definitions_reader, definitions_writer) = store::client_configs(&config.definitions, &kafka);
     clients.extend([
-        ("reads definitions", Consumer, of_definitions),
-        ("writes definitions", Producer, to_definitions),
+        ("reads definitions", Consumer, definitions_reader),
+        ("writes definitions", Producer, definitions_writer),
         ("writes counts", Producer, stats::client(&kafka)),
         ("writes the message log", Producer, message_log::client(&client)),
         ("reads topics on request", Consumer, topic_reader::client(&config.dead_letters.topic, client.clone())),

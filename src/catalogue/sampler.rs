@@ -43,9 +43,9 @@ impl Sampler {
         if is_new_shape {
             seen.shapes.push(shape);
         }
-        let looked_at = &mut seen.scanned_at[change.operation as usize];
-        if is_new_shape || *looked_at != now {
-            *looked_at = now;
+        let scanned_at = &mut seen.scanned_at[change.operation as usize];
+        if is_new_shape || *scanned_at != now {
+            *scanned_at = now;
             let had_room = seen.table.scan_row(change.operation, row, now, || Sample::of(input, &self.topic));
             self.catalogue.log_if_full(had_room);
         }
@@ -64,9 +64,9 @@ impl Sampler {
         let now = self.catalogue.now();
         let had_room = table.scan_row(change.operation, row, now, || Sample::of(input, &self.topic));
         self.catalogue.log_if_full(had_room);
-        let mut looked_at = [i64::MIN; 3];
-        looked_at[change.operation as usize] = now;
-        let seen = SampledTable { table, scanned_at: looked_at, shapes: vec![shape] };
+        let mut scanned_at = [i64::MIN; 3];
+        scanned_at[change.operation as usize] = now;
+        let seen = SampledTable { table, scanned_at, shapes: vec![shape] };
         self.tables.entry((*change.account).into()).or_default().insert((*change.table).into(), seen);
     }
 }

@@ -117,8 +117,8 @@ impl CatalogueTable {
     /// Newest record of `operation` if there is one, otherwise of any operation.
     pub fn newest(&self, operation: Option<Operation>) -> Option<Arc<Sample>> {
         let state = self.state();
-        let of_operation = operation.and_then(|operation| state.newest[operation as usize].clone());
-        of_operation.or_else(|| state.newest.iter().flatten().max_by_key(|sample| sample.timestamp_ms).cloned())
+        let newest = operation.and_then(|operation| state.newest[operation as usize].clone());
+        newest.or_else(|| state.newest.iter().flatten().max_by_key(|sample| sample.timestamp_ms).cloned())
     }
 
     fn state(&self) -> MutexGuard<'_, TableState> {

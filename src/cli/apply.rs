@@ -70,15 +70,15 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
     let file = DefinitionFile::parse(&text).map_err(|source| ApplyError::File { path: path.clone(), source })?;
     let (dry_run, prune) = (args.dry_run, args.prune);
     let account = args.account.as_deref().map(AccountId::from).or_else(|| config.only_account());
-    let wanted = Arc::new(ApplyRequest { file, args, account, policy: config.policy() });
+    let request = Arc::new(ApplyRequest { file, args, account, policy: config.policy() });
     let kafka = config.kafka.client();
-    let mut plan = apply_file(&wanted, Catalogue::default(), config, &kafka).await;
+    let mut plan = apply_file(&request, Catalogue::default(), config, &kafka).await;
     if let Err(WriteError::Refused(problems)) = &plan
         && problems.may_end_with_seen_fields()
     {
         // A field that the declaration does not name exists if the stream has shown it.
         match stats::catalogue(&config.stats, &kafka).await {
-            Ok(catalogue) => plan = apply_file(&wanted, catalogue, config, &kafka).await,
+            Ok(catalogue) => plan = apply_file(&request, catalogue, config, &kafka).await,
             Err(error) => eprintln!(
                 "warning: the fields that the stream has shown can't be read, so only declared ones are known: {error}"
             ),
@@ -88,8 +88,8 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, ApplyError> {
         WriteError::Refused(problems) => ApplyError::Refused { path, problems },
         error => ApplyError::Write(error),
     })?;
-    let told = io::stdout().write_all(report(&plan, dry_run, prune, io::stdout().is_terminal()).as_bytes());
-    told.map_err(if dry_run || plan.is_empty() { ApplyError::Output } else { ApplyError::ChangesNotPrinted })?;
+    let written = io::stdout().write_all(report(&plan, dry_run, prune, io::stdout().is_terminal()).as_bytes());
+    written.map_err(if dry_run || plan.is_empty() { ApplyError::Output } else { ApplyError::ChangesNotPrinted })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -103,14 +103,14 @@ struct ApplyRequest {
 
 /// Applies the file, or only plans the changes.
 async fn apply_file(
-    wanted: &Arc<ApplyRequest>,
+    request: &Arc<ApplyRequest>,
     seen: Catalogue,
     config: &Config,
     kafka: &HashMap<String, String>,
 ) -> Result<Plan, WriteError<Problems>> {
-    let wanted = wanted.clone();
-    let (dry_run, brokers, config) = (wanted.args.dry_run, &config.kafka.brokers, &config.definitions);
-    let make = move |definitions: &Definitions| wanted.plan(definitions, &seen);
+    let request = request.clone();
+    let (dry_run, brokers, config) = (request.args.dry_run, &config.kafka.brokers, &config.definitions);
+    let make = move |definitions: &Definitions| request.plan(definitions, &seen);
     if dry_run {
         return make(&store::read(config, kafka).await?).map_err(WriteError::Refused);
     }

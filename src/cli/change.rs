@@ -120,11 +120,11 @@ impl RecordArgs {
 
     /// Settings of the record's source, overridden by the arguments.
     fn settings(&self, config: Option<&Config>) -> Settings {
-        let of_source = config.and_then(|config| match (&self.topic, config.sources.as_slice()) {
+        let source_settings = config.and_then(|config| match (&self.topic, config.sources.as_slice()) {
             (None, [only]) => Some(only.settings()),
             (topic, _) => topic.as_deref().and_then(|topic| config.source_of(topic)).map(SourceConfig::settings),
         });
-        let mut settings = of_source.unwrap_or_else(|| Settings::new(Format::Outhook));
+        let mut settings = source_settings.unwrap_or_else(|| Settings::new(Format::Outhook));
         let Self { format, account, event_source, table_name, unknown_change, snapshot, rows, .. } = self;
         set(&mut settings.format, *format);
         set(&mut settings.account, account.as_deref().map(AccountId::from));

@@ -71,8 +71,7 @@ async fn check_online(config: &Config, report: &mut CheckReport) -> Result<(), C
                 definitions_usable |= is_log && !lacks(&topic.name, AclOperation::Read);
             }
             TopicStatus::Wrong(wrong) => {
-                let mend = wrong.fix.clone();
-                report.add_error("topic", wrong.to_string(), mend);
+                report.add_error("topic", wrong.to_string(), wrong.fix);
             }
         }
     }
@@ -165,8 +164,8 @@ fn sources(config: &Config, cluster: &Cluster, access: &AccessReport, report: &m
 
 /// Warns of records that retention deleted before the group read them.
 async fn warn_of_deleted_unread(config: &Config, cluster: &Cluster, report: &mut CheckReport) {
-    let of_sources = cluster.topics().iter().filter(|(topic, _)| config.source_of(topic).is_some());
-    let topics = of_sources.map(|(topic, partitions)| (topic.clone(), *partitions)).collect();
+    let source_topics = cluster.topics().iter().filter(|(topic, _)| config.source_of(topic).is_some());
+    let topics = source_topics.map(|(topic, partitions)| (topic.clone(), *partitions)).collect();
     let client = config.kafka.client().into_iter().collect();
     let deleted = match deleted_unread(client, &config.kafka.group, &topics).await {
         Ok(deleted) => deleted,

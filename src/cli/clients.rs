@@ -75,7 +75,7 @@ impl From<WriteError<EditError>> for ClientsError {
 /// An argument is invalid, the client does not exist, or the definitions can't be read or written.
 pub async fn run(command: Clients, config: &Config) -> Result<ExitCode, ClientsError> {
     let kafka = config.kafka.client();
-    let told = match command {
+    let output = match command {
         Clients::Create { name, account, legacy } => {
             create(name, account, legacy, config).await?;
             return Ok(ExitCode::SUCCESS);
@@ -95,7 +95,7 @@ pub async fn run(command: Clients, config: &Config) -> Result<ExitCode, ClientsE
             format!("revoked {} ({})\n", client.id, printable(&client.name))
         }
     };
-    io::stdout().write_all(told.as_bytes())?;
+    io::stdout().write_all(output.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -125,9 +125,9 @@ async fn create(name: String, account: Option<String>, legacy: bool, config: &Co
     });
     let (client, secret) = wait_notice::with_write_notice(&config.kafka.brokers, made).await?;
     let account = printable(client.account.as_str());
-    let told = format!("account       {account}\nclient_id     {}\nclient_secret {secret}\n", client.id);
+    let credentials = format!("account       {account}\nclient_id     {}\nclient_secret {secret}\n", client.id);
     let mut stdout = io::stdout();
-    let Err(output) = stdout.write_all(told.as_bytes()).and_then(|()| stdout.flush()) else { return Ok(()) };
+    let Err(output) = stdout.write_all(credentials.as_bytes()).and_then(|()| stdout.flush()) else { return Ok(()) };
     let id = client.id;
     match store::write(&config.definitions, &kafka, move |draft| edit::revoke_client(draft, id)).await {
         Ok(_) => Err(ClientsError::RevokedAfterOutputError(output)),

@@ -218,9 +218,9 @@ fn text(found: &[(&EndpointUrl, EndpointStatus)], group: &GroupStatus, now_ms: i
         ]
     };
     let mut text = table(&TABLE_HEADER, &found.iter().map(row).collect::<Vec<_>>());
-    let left_out = group.omitted_endpoints(now_ms);
-    if left_out > 0 {
-        writeln!(text, "the instances' reports omit {left_out} endpoints with fewer calls").expect(WRITE_EXPECT);
+    let omitted = group.omitted_endpoints(now_ms);
+    if omitted > 0 {
+        writeln!(text, "the instances' reports omit {omitted} endpoints with fewer calls").expect(WRITE_EXPECT);
     }
     text
 }

@@ -147,17 +147,17 @@ impl<P: PageSource> PagedSearch<P> {
         if self.is_long() {
             self.terminal.clear_progress();
         }
-        let Page { found, next_cursor: next, scanned: looked_at } = page?;
-        self.scanned += looked_at;
+        let Page { found, next_cursor: next, scanned } = page?;
+        self.scanned += scanned;
         (self.is_finished, self.from) = (next.is_none(), next);
         Ok(Some(found))
     }
 
-    /// All records, but at most `most`.
-    pub async fn read_all(&mut self, most: usize) -> Result<Vec<P::Found>, topic_reader::Error> {
+    /// All records, but at most `max`.
+    pub async fn read_all(&mut self, max: usize) -> Result<Vec<P::Found>, topic_reader::Error> {
         let mut all = Vec::new();
-        while all.len() < most
-            && let Some(found) = self.next(most - all.len()).await?
+        while all.len() < max
+            && let Some(found) = self.next(max - all.len()).await?
         {
             all.extend(found);
         }

@@ -116,21 +116,21 @@ pub(super) async fn run(args: Args, config: &Config, terminal: Terminal) -> Resu
     range.as_ref().map_or(Ok(()), Range::check)?;
     let source = source(&args.topic, config)?;
     let kafka = config.kafka.client();
-    let (definitions, as_of) = store::read_with_end(&config.definitions, &kafka).await?;
+    let (definitions, definitions_offset) = store::read_with_end(&config.definitions, &kafka).await?;
     let chosen = args.event_selector.select(&definitions)?;
-    let mut told = ReplayProgress::new(&args, terminal);
-    told.warn_skipped(&chosen);
+    let mut progress = ReplayProgress::new(&args, terminal);
+    progress.warn_skipped(&chosen);
     if chosen.ready().next().is_none() {
         return Err(ReplayError::NoneReady);
     }
-    let due = if args.dry_run { None } else { Some(open(config).await?) };
-    let journal = TopicReader::new(&args.topic, kafka.into_iter().collect());
-    let replay = TopicReplay::new(&args.topic, journal, record_replay(&source, &chosen, config)?);
-    let spans = spans(&args, range.as_ref(), &replay, &mut told).await?;
-    told.print_start(&chosen, &spans);
-    let outcome =
-        replay_range(&args, spans, &replay, due.as_ref().map(|due| (due, as_of)), &mut signals, &mut told).await;
-    told.finish(outcome)
+    let producer = if args.dry_run { None } else { Some(open(config).await?) };
+    let topic_reader = TopicReader::new(&args.topic, kafka.into_iter().collect());
+    let replay = TopicReplay::new(&args.topic, topic_reader, record_replay(&source, &chosen, config)?);
+    let spans = spans(&args, range.as_ref(), &replay, &mut progress).await?;
+    progress.print_start(&chosen, &spans);
+    let writes = producer.as_ref().map(|producer| (producer, definitions_offset));
+    let outcome = replay_range(&args, spans, &replay, writes, &mut signals, &mut progress).await;
+    progress.finish(outcome)
 }
 
 /// How far a replay got.
@@ -152,59 +152,60 @@ enum StopCause {
 /// the page. A second signal stops it within the page, which then is still to be replayed.
 async fn replay_range(
     args: &Args,
-    mut left: Spans,
+    mut remaining: Spans,
     replay: &TopicReplay,
-    due: Option<(&RetryTopicProducer, i64)>,
+    producer: Option<(&RetryTopicProducer, i64)>,
     signals: &mut Signals,
-    told: &mut ReplayProgress<'_>,
+    progress: &mut ReplayProgress<'_>,
 ) -> ReplayOutcome {
-    let most_calls = args.rate.map_or(MAX_CALLS_PER_PAGE, |rate| MAX_CALLS_PER_PAGE.min(rate.get() as usize));
-    let stop = |left, stopped| ReplayOutcome { remaining: left, stop_cause: Some(stopped) };
-    while !left.is_empty() {
+    let max_calls = args.rate.map_or(MAX_CALLS_PER_PAGE, |rate| MAX_CALLS_PER_PAGE.min(rate.get() as usize));
+    let stop = |remaining, stopped| ReplayOutcome { remaining, stop_cause: Some(stopped) };
+    while !remaining.is_empty() {
         let began = Instant::now();
         let read = tokio::select! {
-            read = replay.read(left.clone(), most_calls) => read,
-            signal = signals.next() => return stop(left, StopCause::Signal(signal)),
+            read = replay.read(remaining.clone(), max_calls) => read,
+            signal = signals.next() => return stop(remaining, StopCause::Signal(signal)),
         };
-        let (mut page, then) = match read {
+        let (mut page, next_spans) = match read {
             Ok(read) => read,
-            Err(error) => return stop(left, StopCause::Error(error.into())),
+            Err(error) => return stop(remaining, StopCause::Error(error.into())),
         };
         let mut signal = None;
-        if let Some((due, definitions)) = due {
-            let mut writing = pin!(due.write(std::mem::take(&mut page.calls), definitions));
+        if let Some((producer, definitions)) = producer {
+            let mut writing = pin!(producer.write(std::mem::take(&mut page.calls), definitions));
             let unwritten = loop {
                 tokio::select! {
                     unwritten = &mut writing => break unwritten,
                     now = signals.next() => {
                         if signal.replace(now).is_some() {
-                            return stop(left, StopCause::Signal(now));
+                            return stop(remaining, StopCause::Signal(now));
                         }
-                        told.print_stopping(now);
+                        progress.print_stopping(now);
                     }
                 }
             };
-            if let Some(failed) = told.count_refused(unwritten) {
-                return stop(left, StopCause::Error(ReplayError::Unwritten(Box::new(failed))));
+            if let Some(failed) = progress.count_refused(unwritten) {
+                return stop(remaining, StopCause::Error(ReplayError::Unwritten(Box::new(failed))));
             }
         }
-        left = then;
-        told.page(&page);
+        remaining = next_spans;
+        progress.page(&page);
         if let Some(signal) = signal {
-            return stop(left, StopCause::Signal(signal));
+            return stop(remaining, StopCause::Signal(signal));
         }
-        let pause = args.rate.filter(|_| due.is_some()).map(|rate| pause(page.counts.calls, rate, began.elapsed()));
+        let rate = args.rate.filter(|_| producer.is_some());
+        let pause = rate.map(|rate| pause(page.counts.calls, rate, began.elapsed()));
         tokio::select! {
             () = tokio::time::sleep(pause.unwrap_or_default()) => {}
-            signal = signals.next() => return stop(left, StopCause::Signal(signal)),
+            signal = signals.next() => return stop(remaining, StopCause::Signal(signal)),
         }
     }
     ReplayOutcome::default()
 }
 
-/// Pause that keeps the rate after `calls` calls that took `took`.
-fn pause(calls: u64, rate: NonZeroU32, took: Duration) -> Duration {
-    Duration::from_secs_f64(calls as f64 / f64::from(rate.get())).saturating_sub(took)
+/// Pause that keeps the rate after `calls` calls that took `duration`.
+fn pause(calls: u64, rate: NonZeroU32, duration: Duration) -> Duration {
+    Duration::from_secs_f64(calls as f64 / f64::from(rate.get())).saturating_sub(duration)
 }
 
 /// Offsets to read.
@@ -212,7 +213,7 @@ async fn spans(
     args: &Args,
     range: Option<&Range>,
     replay: &TopicReplay,
-    told: &mut ReplayProgress<'_>,
+    progress: &mut ReplayProgress<'_>,
 ) -> Result<Spans, ReplayError> {
     let times = range.map(Range::times).unwrap_or_default();
     let extents = replay.extents(times).await.map_err(|error| match error {
@@ -224,7 +225,7 @@ async fn spans(
         (None, Some(ranges)) => ranges.0.clone(),
         (None, None) => Spans::new(),
     };
-    told.warn_deleted(skip_deleted(&mut spans, &extents)?);
+    progress.warn_deleted(skip_deleted(&mut spans, &extents)?);
     Ok(spans)
 }
 
@@ -233,9 +234,9 @@ async fn spans(
 async fn open(config: &Config) -> Result<RetryTopicProducer, ReplayError> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let kafka = config.kafka.client();
-    let due = RetryTopicProducer::open(&config.retries, &kafka)?;
-    TopicReader::new(due.topic(), kafka.into_iter().collect()).extents(Vec::new(), PATIENCE).await?;
-    Ok(due)
+    let producer = RetryTopicProducer::open(&config.retries, &kafka)?;
+    TopicReader::new(producer.topic(), kafka.into_iter().collect()).extents(Vec::new(), PATIENCE).await?;
+    Ok(producer)
 }
 
 /// The source that reads a topic.
@@ -267,12 +268,12 @@ impl Args {
         Some(Range { from: self.from?, to: self.to, partitions })
     }
 
-    /// Command that continues with the offsets `left`.
-    fn continue_command(&self, left: &Spans) -> String {
+    /// Command that continues with the offsets `remaining`.
+    fn continue_command(&self, remaining: &Spans) -> String {
         let Self { event_selector: chosen, rate, .. } = self;
         let account = chosen.account.as_ref().map(|account| format!("--account {}", quoted(account.as_str())));
         let mut words = vec!["outhook replay".to_owned(), format!("--topic {}", self.topic)];
-        words.push(format!("--spans {}", OffsetRanges(left.clone())));
+        words.push(format!("--spans {}", OffsetRanges(remaining.clone())));
         words.extend(chosen.webhook.iter().map(|id| format!("--webhook {id}")));
         words.extend(chosen.event.iter().map(|id| format!("--event {id}")));
         words.extend(account);

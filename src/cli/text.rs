@@ -39,9 +39,9 @@ pub(super) fn lines(text: &str) -> String {
 
 /// Whether a character controls the terminal, or the direction of other characters.
 fn controls_terminal(character: char) -> bool {
-    let turns =
+    let changes_direction =
         matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    character.is_control() || turns
+    character.is_control() || changes_direction
 }
 
 /// Writes an indented line with a name and its value, if there is a value.

@@ -27,8 +27,8 @@ pub(super) async fn run(command: TopicsCommand, config: &Config) -> Result<ExitC
     for topic in &required {
         if access.hides(&topic.name) {
             // This client can't see whether the topic exists, and could not see it if it were created.
-            let of_it = access.missing_on_own.into_iter().filter(|acls| acls.covers(ResourceKind::Topic, &topic.name));
-            return Err(Error::Denied(of_it.collect()).into());
+            let denied = access.missing_on_own.into_iter().filter(|acls| acls.covers(ResourceKind::Topic, &topic.name));
+            return Err(Error::Denied(denied.collect()).into());
         }
         match cluster.topic_status(topic).await? {
             TopicStatus::Missing => missing.push(topic),

@@ -222,8 +222,8 @@ where
         let Some((name, value)) = self.entries.next() else { return Ok(None) };
         self.value = Some(self.reader.child_reader(join_key(&self.reader.key, name.get_ref()), value));
         let text: StrDeserializer<'_, ReadFault> = name.get_ref().as_ref().into_deserializer();
-        let there = |fault| ReadFault::Located(self.reader.problem_at(name.span().start, fault));
-        seed.deserialize(text).map(Some).map_err(there)
+        let locate = |fault| ReadFault::Located(self.reader.problem_at(name.span().start, fault));
+        seed.deserialize(text).map(Some).map_err(locate)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, ReadFault> {

@@ -103,10 +103,10 @@ fn change<'a>(
     let op = envelope.op.as_deref().unwrap_or_default();
     let identity = source.identity(op, &key, row).unwrap_or_else(|| input.record_identity());
 
-    let kept = &decoder.debezium;
+    let state = &decoder.debezium;
     for row in [&mut envelope.before, &mut envelope.after].into_iter().flatten() {
-        kept.placeholder.mark(row);
-        if has_schema && let Some(schema) = kept.schemas.last() {
+        state.placeholder.mark(row);
+        if has_schema && let Some(schema) = state.schemas.last() {
             schema.apply(row);
         }
     }

@@ -58,14 +58,14 @@ impl AddressGuard {
     /// # Errors
     /// None of its possible addresses may be dialled.
     pub fn check_host(&self, host: &str) -> Result<(), AddressRefused> {
-        let meant = match host_address(host) {
+        let addresses = match host_address(host) {
             Some(address) => vec![address],
             None if is_local(host) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             None => return Ok(()),
         };
-        let refused: Vec<_> = meant.iter().filter_map(|address| self.check(*address).err()).collect();
+        let refused: Vec<_> = addresses.iter().filter_map(|address| self.check(*address).err()).collect();
         match refused.first() {
-            Some(first) if refused.len() == meant.len() => Err(*first),
+            Some(first) if refused.len() == addresses.len() => Err(*first),
             _ => Ok(()),
         }
     }
@@ -73,15 +73,15 @@ impl AddressGuard {
     /// # Errors
     /// The address is in a denied network, or it is not public and not in an allowed network.
     pub fn check(&self, address: IpAddr) -> Result<(), AddressRefused> {
-        let meant = effective_address(address);
-        let contains = |network: &&IpNet| network.contains(&meant) || network.contains(&address);
+        let effective = effective_address(address);
+        let contains = |network: &&IpNet| network.contains(&effective) || network.contains(&address);
         if let Some(network) = self.denied.iter().find(contains) {
             return Err(AddressRefused::Denied { address, network: *network });
         }
         if self.allowed.iter().any(|network| contains(&network)) {
             return Ok(());
         }
-        let kind = match meant {
+        let kind = match effective {
             IpAddr::V4(v4) => kind_of_v4(v4),
             IpAddr::V6(v6) => kind_of_v6(v6),
         };
@@ -99,8 +99,10 @@ pub fn host_address(host: &str) -> Option<IpAddr> {
 /// Whether a user who knows a URL's host may see its address: the address is public, or the host itself is the
 /// address or a name of this machine.
 pub fn may_show_address(host: &str, address: IpAddr) -> bool {
-    let says = host_address(host).is_some_and(|said| said.to_canonical() == address.to_canonical());
-    says || is_local(host) && address.to_canonical().is_loopback() || AddressGuard::default().check(address).is_ok()
+    let shows_address = host_address(host).is_some_and(|shown| shown.to_canonical() == address.to_canonical());
+    shows_address
+        || is_local(host) && address.to_canonical().is_loopback()
+        || AddressGuard::default().check(address).is_ok()
 }
 
 /// Parses an IPv4 address as inet_aton(3) does: one to four numbers, decimal, octal or hexadecimal. The last one

@@ -94,9 +94,9 @@ impl Authentication {
     pub(super) fn check(&self, allow_http: bool) -> Result<(), Violation> {
         match self {
             Self::Basic { username, password } => {
-                let named = username.len() <= MAX_ID && !username.contains(':') && !has_controls(username);
+                let is_valid_id = username.len() <= MAX_ID && !username.contains(':') && !has_controls(username);
                 let expected = "it must have at most 255 bytes, without a colon and control characters";
-                require(named, "Authentication.Basic.Username", expected)?;
+                require(is_valid_id, "Authentication.Basic.Username", expected)?;
                 let sendable = !has_controls(&password.0);
                 credential("Authentication.Basic.Password", password, sendable, "it must not have control characters")
             }
@@ -106,8 +106,8 @@ impl Authentication {
             }
             Self::OAuth2 { token_url, client_id, client_secret, scope } => {
                 self::token_url(token_url, allow_http)?;
-                let named = (1..=MAX_ID).contains(&client_id.len()) && is_oauth_text(client_id);
-                require(named, "Authentication.OAuth2.ClientId", "it must be 1 to 255 characters of ASCII")?;
+                let is_valid_id = (1..=MAX_ID).contains(&client_id.len()) && is_oauth_text(client_id);
+                require(is_valid_id, "Authentication.OAuth2.ClientId", "it must be 1 to 255 characters of ASCII")?;
                 let sendable = !client_secret.0.is_empty() && is_oauth_text(&client_secret.0);
                 credential(
                     "Authentication.OAuth2.ClientSecret",
@@ -115,8 +115,8 @@ impl Authentication {
                     sendable,
                     "it must be ASCII, and not empty",
                 )?;
-                let asked = scope.as_ref().is_none_or(|scope| scope.len() <= MAX_SCOPE && is_oauth_text(scope));
-                require(asked, "Authentication.OAuth2.Scope", "it must be at most 1024 characters of ASCII")
+                let is_valid = scope.as_ref().is_none_or(|scope| scope.len() <= MAX_SCOPE && is_oauth_text(scope));
+                require(is_valid, "Authentication.OAuth2.Scope", "it must be at most 1024 characters of ASCII")
             }
         }
     }
@@ -143,8 +143,8 @@ fn credential(
     require(sendable, field, expected)
 }
 
-fn require(kept: bool, field: &'static str, expected: &str) -> Result<(), Violation> {
-    if kept { Ok(()) } else { Err(Violation::InvalidPart { field, reason: expected.to_owned() }) }
+fn require(is_valid: bool, field: &'static str, expected: &str) -> Result<(), Violation> {
+    if is_valid { Ok(()) } else { Err(Violation::InvalidPart { field, reason: expected.to_owned() }) }
 }
 
 /// Whether RFC 6749 allows the text as a client's id and secret.

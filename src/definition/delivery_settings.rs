@@ -83,23 +83,23 @@ impl DeliverySettings {
 
     /// Replaces hidden values by the present ones, and returns which ones were replaced.
     pub(in crate::definition) fn restore_hidden(&mut self, before: Option<&DeliverySettings>) -> Vec<RetainedText> {
-        let mut kept = Vec::new();
+        let mut retained = Vec::new();
         for (name, value) in &mut self.headers {
             if value.restore_hidden(before.and_then(|before| before.headers.get(name))) {
-                kept.push(RetainedText::Header(name.clone()));
+                retained.push(RetainedText::Header(name.clone()));
             }
         }
         if let Some(authentication) = &mut self.authentication
             && authentication.restore_hidden(before.and_then(|before| before.authentication.as_ref()))
         {
-            kept.push(RetainedText::Credential(authentication.secret_mut().0));
+            retained.push(RetainedText::Credential(authentication.secret_mut().0));
         }
         if let Some(key) = self.tls.as_mut().and_then(|tls| tls.client_key.as_mut())
             && key.restore_hidden(before.and_then(|before| before.tls.as_ref()?.client_key.as_ref()))
         {
-            kept.push(RetainedText::ClientKey);
+            retained.push(RetainedText::ClientKey);
         }
-        kept
+        retained
     }
 
     /// The same settings with hidden values.
@@ -114,17 +114,17 @@ impl DeliverySettings {
     /// # Errors
     /// The first rule that the settings break.
     pub(in crate::definition) fn check(&self, allow_http: bool) -> Result<(), Violation> {
-        let handling = |field, value: String, expected| Err(Violation::DeliverySetting { field, value, expected });
+        let invalid = |field, value: String, expected| Err(Violation::DeliverySetting { field, value, expected });
         if let Some(timeout) = self.timeout.filter(|timeout| !(1..=MAX_TIMEOUT).contains(timeout)) {
-            return handling("Timeout", timeout.to_string(), "give seconds from 1 to 120");
+            return invalid("Timeout", timeout.to_string(), "give seconds from 1 to 120");
         }
         if let Some(retry) = &self.retry {
             if retry.len() > MAX_RETRIES {
-                return handling("RetrySchedule", format!("{} delays long", retry.len()), "at most 50 are allowed");
+                return invalid("RetrySchedule", format!("{} delays long", retry.len()), "at most 50 are allowed");
             }
             let sum = retry.iter().fold(0_u32, |sum, wait| sum.saturating_add(*wait));
             if sum > MAX_RETRY_DELAY_SUM {
-                return handling(
+                return invalid(
                     "RetrySchedule",
                     format!("{sum} in total"),
                     "its delays are seconds, at most 2592000 (30 days) in total",
@@ -132,7 +132,7 @@ impl DeliverySettings {
             }
         }
         if self.headers.len() > MAX_HEADERS {
-            return handling("Headers", format!("{} headers long", self.headers.len()), "at most 20 are allowed");
+            return invalid("Headers", format!("{} headers long", self.headers.len()), "at most 20 are allowed");
         }
         let mut names = HashSet::new();
         if let Some(name) = self.headers.keys().find(|name| !names.insert(normalized_header_name(name))) {

@@ -61,24 +61,24 @@ impl fmt::Display for MissingDefinition {
 /// The first rule that the request breaks.
 pub fn create_webhook(
     draft: &PendingDefinitions<'_>,
-    wanted: &WebhookRequest,
+    request: &WebhookRequest,
     terms: &RequestContext<'_>,
 ) -> Decision<Webhook> {
-    if wanted.enabled == Some(false) {
+    if request.enabled == Some(false) {
         return Err(Violation::NothingToDisable.into());
     }
-    rules::check_secret_not_chosen(wanted.secret.as_ref(), None)?;
+    rules::check_secret_not_chosen(request.secret.as_ref(), None)?;
     let missing = |field| Violation::Missing { field };
     let webhook = Webhook {
         id: unused_id(terms.random, WebhookId::from_random, |id| draft.webhook(id).is_none()),
         account: terms.account.clone(),
-        name: wanted.name.clone().ok_or(missing("Name"))?,
-        description: wanted.description.clone(),
-        urls: wanted.outgoing_urls.clone().ok_or(missing("OutgoingUrls"))?,
-        call_throttling: call_throttling(wanted, terms)?.flatten(),
+        name: request.name.clone().ok_or(missing("Name"))?,
+        description: request.description.clone(),
+        urls: request.outgoing_urls.clone().ok_or(missing("OutgoingUrls"))?,
+        call_throttling: call_throttling(request, terms)?.flatten(),
         secret: Secret::from_random(random_bytes(terms.random)),
         old_secret: None,
-        handling: merge_delivery_settings(wanted, &DeliverySettings::default()).0,
+        handling: merge_delivery_settings(request, &DeliverySettings::default()).0,
         enabled: true,
         stopped: None,
         version: 1,
@@ -99,36 +99,36 @@ pub fn create_webhook(
 pub fn change_webhook(
     draft: &PendingDefinitions<'_>,
     id: &str,
-    wanted: &WebhookRequest,
+    request: &WebhookRequest,
     terms: &RequestContext<'_>,
 ) -> Decision<Webhook> {
     let before = webhook(draft, id, terms.account)?;
-    rules::check_secret_not_chosen(wanted.secret.as_ref(), Some(&before.secret))?;
-    if *wanted == (WebhookRequest { secret: wanted.secret.clone(), ..WebhookRequest::default() }) {
+    rules::check_secret_not_chosen(request.secret.as_ref(), Some(&before.secret))?;
+    if *request == (WebhookRequest { secret: request.secret.clone(), ..WebhookRequest::default() }) {
         return Err(Violation::NoChanges { keys: WebhookRequest::keys() }.into());
     }
-    let (handling, kept) = merge_delivery_settings(wanted, &before.handling);
+    let (handling, retained) = merge_delivery_settings(request, &before.handling);
     let mut webhook = Webhook { handling, ..before.clone() };
-    set(&mut webhook.name, &wanted.name);
-    set(&mut webhook.urls, &wanted.outgoing_urls);
-    webhook.description = wanted.description.clone().or(webhook.description);
-    set(&mut webhook.call_throttling, &call_throttling(wanted, terms)?);
+    set(&mut webhook.name, &request.name);
+    set(&mut webhook.urls, &request.outgoing_urls);
+    webhook.description = request.description.clone().or(webhook.description);
+    set(&mut webhook.call_throttling, &call_throttling(request, terms)?);
     // A definition file can disable a webhook as a whole. A request that enables its events enables the webhook too.
-    if wanted.enabled == Some(true) {
+    if request.enabled == Some(true) {
         webhook.enabled = true;
         webhook.stopped = None;
     }
     rules::webhook(&webhook, terms.policy)?;
-    if wanted.outgoing_urls.is_some() || wanted.authentication.is_some() {
+    if request.outgoing_urls.is_some() || request.authentication.is_some() {
         rules::destinations(&webhook, terms.policy)?;
     }
-    retained_secrets::check(&kept, before, &webhook)?;
+    retained_secrets::check(&retained, before, &webhook)?;
     rules::unique_name(&webhook, draft)?;
     terms.policy.limits.check(draft, terms.account, Some(Usage::of_webhook(before)), Usage::of_webhook(&webhook))?;
     terms.stamp.touch(&mut webhook.version, &mut webhook.modified);
     let mut records = vec![check_record_size(LogRecord::webhook(&webhook))?];
     for event in draft.events_of(webhook.id) {
-        if let Some(enabled) = wanted.enabled.filter(|enabled| *enabled != event.enabled) {
+        if let Some(enabled) = request.enabled.filter(|enabled| *enabled != event.enabled) {
             let mut event = Event { enabled, ..event.clone() };
             terms.stamp.touch(&mut event.version, &mut event.modified);
             records.push(LogRecord::event(&event));
@@ -194,12 +194,12 @@ pub fn regenerate_secret(
 pub fn create_event(
     draft: &PendingDefinitions<'_>,
     in_webhook: &str,
-    wanted: &EventWanted,
+    request: &EventWanted,
     terms: &RequestContext<'_>,
 ) -> Decision<Event> {
     let webhook = webhook(draft, in_webhook, terms.account)?.id;
     let id = unused_id(terms.random, EventId::from_random, |id| draft.event(id).is_none());
-    let event = check_event(draft, build_event(id, webhook, wanted, terms.stamp)?, None, terms)?;
+    let event = check_event(draft, build_event(id, webhook, request, terms.stamp)?, None, terms)?;
     terms.policy.limits.check_events_of_webhook(draft.events_of(webhook).count())?;
     terms.policy.limits.check(draft, terms.account, None, Usage::of_event(&event))?;
     Ok((vec![check_record_size(LogRecord::event(&event))?], event))
@@ -212,11 +212,11 @@ pub fn create_event(
 pub fn replace_event(
     draft: &PendingDefinitions<'_>,
     (in_webhook, id): (&str, &str),
-    wanted: &EventWanted,
+    request: &EventWanted,
     terms: &RequestContext<'_>,
 ) -> Decision<Event> {
     let before = event(draft, (in_webhook, id), terms.account)?;
-    let mut after = build_event(before.id, before.webhook, wanted, &before.created)?;
+    let mut after = build_event(before.id, before.webhook, request, &before.created)?;
     after.version = before.version;
     terms.stamp.touch(&mut after.version, &mut after.modified);
     let after = check_event(draft, after, Some(before), terms)?;
@@ -264,21 +264,26 @@ pub fn revoke_client(draft: &PendingDefinitions<'_>, id: ClientId) -> Decision<C
 ///
 /// # Errors
 /// The first rule that the event alone breaks.
-pub fn build_event(id: EventId, webhook: WebhookId, wanted: &EventWanted, created: &Stamp) -> Result<Event, Violation> {
+pub fn build_event(
+    id: EventId,
+    webhook: WebhookId,
+    request: &EventWanted,
+    created: &Stamp,
+) -> Result<Event, Violation> {
     let missing = |field| Violation::Missing { field };
-    let event_type = wanted.event_type.as_deref().ok_or(missing("EventType"))?;
+    let event_type = request.event_type.as_deref().ok_or(missing("EventType"))?;
     let operation = rules::operation(event_type)?;
-    let is_inactive = wanted.status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("inactive"));
+    let is_inactive = request.status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("inactive"));
     let event = Event {
         id,
         webhook,
         operation,
         type_as_given: (event_type != operation.event_type()).then(|| event_type.to_owned()),
-        object_name: wanted.object_name.clone().ok_or(missing("ObjectName"))?,
-        object_fields: wanted.object_fields.clone().unwrap_or_default(),
-        event_sources: wanted.event_sources.clone().unwrap_or_default(),
-        payload: rules::payload(wanted.custom_payload_fields.clone(), wanted.custom_payload_template.clone())?,
-        enabled: wanted.enabled.unwrap_or(!is_inactive),
+        object_name: request.object_name.clone().ok_or(missing("ObjectName"))?,
+        object_fields: request.object_fields.clone().unwrap_or_default(),
+        event_sources: request.event_sources.clone().unwrap_or_default(),
+        payload: rules::payload(request.custom_payload_fields.clone(), request.custom_payload_template.clone())?,
+        enabled: request.enabled.unwrap_or(!is_inactive),
         version: 1,
         created: created.clone(),
         modified: None,
@@ -313,16 +318,16 @@ pub fn event<'d>(
 /// Merges the delivery settings of a request into the present ones. Also returns the secrets that stay because the
 /// request does not give them.
 fn merge_delivery_settings(
-    wanted: &WebhookRequest,
+    request: &WebhookRequest,
     before: &DeliverySettings,
 ) -> (DeliverySettings, Vec<RetainedText>) {
-    let mut handling = DeliverySettings::from(wanted.settings_over(before.with_hidden_values().into()));
-    let kept = handling.restore_hidden(Some(before));
-    (handling, kept)
+    let mut settings = DeliverySettings::from(request.settings_over(before.with_hidden_values().into()));
+    let retained = settings.restore_hidden(Some(before));
+    (settings, retained)
 }
 
-fn call_throttling(wanted: &WebhookRequest, terms: &RequestContext<'_>) -> Result<Option<Option<u32>>, Violation> {
-    wanted.call_throttling.map(|calls| rules::call_throttling(calls, &terms.policy.limits)).transpose()
+fn call_throttling(request: &WebhookRequest, terms: &RequestContext<'_>) -> Result<Option<Option<u32>>, Violation> {
+    request.call_throttling.map(|calls| rules::call_throttling(calls, &terms.policy.limits)).transpose()
 }
 
 /// Checks that a record is small enough for Kafka. Characters that JSON escapes take several bytes in it.
@@ -387,9 +392,9 @@ pub(super) fn random_bytes<const N: usize>(random: &dyn Fn(&mut [u8])) -> [u8; N
     bytes
 }
 
-fn set<T: Clone>(field: &mut T, wanted: &Option<T>) {
-    if let Some(wanted) = wanted {
-        field.clone_from(wanted);
+fn set<T: Clone>(field: &mut T, value: &Option<T>) {
+    if let Some(value) = value {
+        field.clone_from(value);
     }
 }
 

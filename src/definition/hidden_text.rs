@@ -19,10 +19,10 @@ impl HiddenText {
     }
 
     /// Replaces a hidden text by the present one. True if that was done.
-    pub fn restore_hidden(&mut self, there: Option<&HiddenText>) -> bool {
-        match there.filter(|_| self.is_hidden()) {
-            Some(there) => {
-                self.clone_from(there);
+    pub fn restore_hidden(&mut self, present: Option<&HiddenText>) -> bool {
+        match present.filter(|_| self.is_hidden()) {
+            Some(present) => {
+                self.clone_from(present);
                 true
             }
             None => false,

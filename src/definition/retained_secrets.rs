@@ -19,15 +19,15 @@ use super::{Authentication, Endpoint, Webhook};
 ///
 /// # Errors
 /// [`Violation::RetainedSecretToNewOrigin`].
-pub(super) fn check(kept: &[RetainedText], before: &Webhook, after: &Webhook) -> Result<(), Violation> {
+pub(super) fn check(retained: &[RetainedText], before: &Webhook, after: &Webhook) -> Result<(), Violation> {
     let refused = |secret: &RetainedText, field, origin| {
         Err(Violation::RetainedSecretToNewOrigin { secret: secret.name(), field, origin })
     };
-    if let (Some(secret), Some(origin)) = (kept.first(), new_origin(urls(before), urls(after))) {
+    if let (Some(secret), Some(origin)) = (retained.first(), new_origin(urls(before), urls(after))) {
         return refused(secret, "OutgoingUrls", origin);
     }
     if let (Some(secret), Some(origin)) = (
-        kept.iter().find(|secret| secret.is_for_tokens()),
+        retained.iter().find(|secret| secret.is_for_tokens()),
         new_origin(token_url(before).into_iter(), token_url(after).into_iter()),
     ) {
         return refused(secret, TOKEN_URL_FIELD, origin);

@@ -75,9 +75,9 @@ pub fn payload(fields: Option<Vec<String>>, template: Option<String>) -> Result<
 ///
 /// # Errors
 /// [`Violation::SecretGiven`].
-pub fn check_secret_not_chosen(given: Option<&HiddenText>, there: Option<&Secret>) -> Result<(), Violation> {
-    let is_there = |given: &HiddenText| there.is_some_and(|there| there.expose() == given.0);
-    if given.is_none_or(is_there) { Ok(()) } else { Err(Violation::SecretGiven) }
+pub fn check_secret_not_chosen(given: Option<&HiddenText>, present: Option<&Secret>) -> Result<(), Violation> {
+    let is_unchanged = |given: &HiddenText| present.is_some_and(|present| present.expose() == given.0);
+    if given.is_none_or(is_unchanged) { Ok(()) } else { Err(Violation::SecretGiven) }
 }
 
 /// Checks a webhook alone.

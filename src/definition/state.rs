@@ -289,12 +289,12 @@ impl Definitions {
                 link(&mut self.by_table, key(webhook), *event, changes);
             }
         }
-        let of_events = self.events_of(id).map(Usage::of_event).fold(Usage::default(), Usage::add);
+        let event_usage = self.events_of(id).map(Usage::of_event).fold(Usage::default(), Usage::add);
         if let Some(before) = &before {
-            self.subtract_usage(&before.account, Usage::of_webhook(before) + of_events);
+            self.subtract_usage(&before.account, Usage::of_webhook(before) + event_usage);
         }
         if let Some(webhook) = &webhook {
-            self.add(&webhook.account, Usage::of_webhook(webhook) + of_events);
+            self.add(&webhook.account, Usage::of_webhook(webhook) + event_usage);
         }
         self.webhooks.extend(webhook.map(|webhook| (id, webhook)));
     }

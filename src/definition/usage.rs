@@ -35,8 +35,8 @@ impl Usage {
     }
 }
 
-fn delivery_settings_bytes(handling: &DeliverySettings) -> usize {
-    let DeliverySettings { headers, authentication, tls, .. } = handling;
+fn delivery_settings_bytes(settings: &DeliverySettings) -> usize {
+    let DeliverySettings { headers, authentication, tls, .. } = settings;
     let headers: usize = headers.iter().map(|(name, value)| name.len() + value.0.len()).sum();
     let authentication = authentication.as_ref().map_or(0, |authentication| match authentication {
         Authentication::Basic { username, password } => username.len() + password.0.len(),
@@ -45,11 +45,11 @@ fn delivery_settings_bytes(handling: &DeliverySettings) -> usize {
             token_url.len() + client_id.len() + client_secret.0.len() + scope.as_ref().map_or(0, String::len)
         }
     });
-    let of_tls = |tls: &TlsSettings| {
+    let tls_bytes = |tls: &TlsSettings| {
         let texts = [&tls.ca_certificates, &tls.client_certificate].into_iter().flatten().map(String::len);
         texts.sum::<usize>() + tls.client_key.as_ref().map_or(0, |key| key.0.len())
     };
-    headers + authentication + tls.as_ref().map_or(0, of_tls)
+    headers + authentication + tls.as_ref().map_or(0, tls_bytes)
 }
 
 impl Add for Usage {

@@ -81,10 +81,10 @@ impl PendingEntry {
     }
 
     /// Passes the entry on, with the start of the response body.
-    pub fn write(mut self, onward: &dyn CallSink, begun: &[u8]) {
-        if let Some(attempt) = self.entry.attempt.as_mut().filter(|_| !begun.is_empty()) {
+    pub fn write(mut self, onward: &dyn CallSink, body_start: &[u8]) {
+        if let Some(attempt) = self.entry.attempt.as_mut().filter(|_| !body_start.is_empty()) {
             attempt.response =
-                Some(redacted_response(begun, &self.target, self.authorization.as_ref(), self.max_body_bytes));
+                Some(redacted_response(body_start, &self.target, self.authorization.as_ref(), self.max_body_bytes));
         }
         onward.log(self.entry);
     }

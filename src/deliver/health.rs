@@ -35,18 +35,18 @@ pub(super) struct EndpointRecovery {
 impl EndpointHealth {
     /// Records a failed attempt. Returns whether to report it.
     pub fn record_failure(&self, now: Instant) -> bool {
-        let mut trouble = self.failure_streak.lock();
+        let mut streak = self.failure_streak.lock();
         self.failing.store(true, Ordering::Relaxed);
-        trouble.first_failure.get_or_insert(now);
-        trouble.last_failure = Some(now);
-        trouble.failures += 1;
-        let tell = !trouble.is_reported
-            && trouble.last_reported.is_none_or(|last| now.duration_since(last) >= REPORT_INTERVAL);
-        if tell {
-            trouble.is_reported = true;
-            trouble.last_reported = Some(now);
+        streak.first_failure.get_or_insert(now);
+        streak.last_failure = Some(now);
+        streak.failures += 1;
+        let should_report =
+            !streak.is_reported && streak.last_reported.is_none_or(|last| now.duration_since(last) >= REPORT_INTERVAL);
+        if should_report {
+            streak.is_reported = true;
+            streak.last_reported = Some(now);
         }
-        tell
+        should_report
     }
 
     /// Whether the endpoint fails, and its last failure is more recent than `time`.
@@ -60,12 +60,12 @@ impl EndpointHealth {
         if !self.failing.load(Ordering::Relaxed) {
             return None;
         }
-        let mut trouble = self.failure_streak.lock();
+        let mut streak = self.failure_streak.lock();
         self.failing.store(false, Ordering::Relaxed);
-        let since = trouble.first_failure.take()?;
-        let recovery = EndpointRecovery { failures: trouble.failures, duration: now.duration_since(since) };
-        trouble.failures = 0;
-        std::mem::take(&mut trouble.is_reported).then_some(recovery)
+        let since = streak.first_failure.take()?;
+        let recovery = EndpointRecovery { failures: streak.failures, duration: now.duration_since(since) };
+        streak.failures = 0;
+        std::mem::take(&mut streak.is_reported).then_some(recovery)
     }
 }
 

@@ -11,17 +11,17 @@ use crate::rules::Target;
 pub(super) struct LaneKey {
     /// The key by which the endpoint shares connections.
     endpoint: Arc<str>,
-    whose: Whose,
+    scope: LaneScope,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Whose {
-    Everybodys,
+enum LaneScope {
+    Shared,
     /// Calls of one version of a webhook, which must not mix with calls of others.
-    Own(WebhookId, u32),
+    WebhookVersion(WebhookId, u32),
     /// Calls of a webhook with row order. All versions share the lane, so that no call overtakes one of an older
     /// version.
-    Ordered(WebhookId),
+    OrderedWebhook(WebhookId),
 }
 
 impl LaneKey {
@@ -33,26 +33,26 @@ impl LaneKey {
     fn to(target: &Target, endpoint: usize) -> Self {
         // Throttling, timeout and credentials affect only the webhook's own calls.
         let is_own = target.call_throttling.is_some() || target.timeout.is_some() || target.authorization.is_some();
-        let whose = match target.is_in_row_order() {
-            true => Whose::Ordered(target.webhook),
-            false if is_own => Whose::Own(target.webhook, target.version),
-            false => Whose::Everybodys,
+        let scope = match target.is_in_row_order() {
+            true => LaneScope::OrderedWebhook(target.webhook),
+            false if is_own => LaneScope::WebhookVersion(target.webhook, target.version),
+            false => LaneScope::Shared,
         };
-        Self { endpoint: target.endpoints[endpoint].lane_key.clone(), whose }
+        Self { endpoint: target.endpoints[endpoint].lane_key.clone(), scope }
     }
 
     /// The line in which the lane's calls wait, the same for all versions of the webhook.
     pub fn line(&self) -> Line {
-        let webhook = match self.whose {
-            Whose::Everybodys => None,
-            Whose::Own(webhook, _) | Whose::Ordered(webhook) => Some(webhook),
+        let webhook = match self.scope {
+            LaneScope::Shared => None,
+            LaneScope::WebhookVersion(webhook, _) | LaneScope::OrderedWebhook(webhook) => Some(webhook),
         };
         Line::of(&self.endpoint, webhook)
     }
 
     /// Whether the lane's calls are sent in row order.
     pub fn is_in_row_order(&self) -> bool {
-        matches!(self.whose, Whose::Ordered(_))
+        matches!(self.scope, LaneScope::OrderedWebhook(_))
     }
 }
 

@@ -23,12 +23,12 @@ const COMPONENT_ENCODED: &AsciiSet = &URL_ENCODED.remove(b'!').remove(b'\'').rem
 /// Returns at most `keep` bytes of a response as text, without the secrets of webhooks and the values of the webhook's
 /// headers.
 pub(in crate::deliver) fn redacted_response(
-    begun: &[u8],
+    body_start: &[u8],
     target: &Target,
     authorization: Option<&HeaderValue>,
     keep: usize,
 ) -> String {
-    let text = without_escapes(String::from_utf8_lossy(begun));
+    let text = without_escapes(String::from_utf8_lossy(body_start));
     let mut text = redact_secrets(&text).into_owned();
     for hidden in secrets_to_hide(target, authorization) {
         if text.contains(&hidden) {

@@ -39,17 +39,17 @@ impl WorkerLimit {
     /// When the process may open too few files.
     pub fn for_process(wanted: Option<usize>) -> Result<Self, OpenFilesError> {
         let by_files = max_connections(lifecycle::raise_open_files().unwrap_or(usize::MAX))?;
-        let most = wanted.map_or(by_files, |wanted| wanted.min(by_files));
+        let limit = wanted.map_or(by_files, |wanted| wanted.min(by_files));
         if by_files < WARN_BELOW_CONNECTIONS.min(wanted.unwrap_or(WARN_BELOW_CONNECTIONS)) {
             warn!(
-                "the limit of open files allows at most {most} concurrent connections to endpoints: {RAISE_LIMIT_HINT}"
+                "the limit of open files allows at most {limit} concurrent connections to endpoints: {RAISE_LIMIT_HINT}"
             );
         }
-        Ok(Self::new(most))
+        Ok(Self::new(limit))
     }
 
-    fn new(most: usize) -> Self {
-        Self { max_workers: most, count: AtomicUsize::new(0) }
+    fn new(max_workers: usize) -> Self {
+        Self { max_workers, count: AtomicUsize::new(0) }
     }
 
     /// Whether one more worker may join a lane that has `others` workers; if so, counts it. The first worker of a

@@ -54,26 +54,26 @@ impl RetryOrders {
             }
             Entry::Occupied(known) => known,
         };
-        let MergedOrder { window: forward, first_ms } = *known.get();
-        let is_together = (first_ms - MERGE_WINDOW_MS..=first_ms + MERGE_WINDOW_MS).contains(&at_ms);
-        if !is_together {
-            let is_newer = at_ms > forward.until_ms;
+        let MergedOrder { window, first_ms } = *known.get();
+        let is_within_window = (first_ms - MERGE_WINDOW_MS..=first_ms + MERGE_WINDOW_MS).contains(&at_ms);
+        if !is_within_window {
+            let is_newer = at_ms > window.until_ms;
             if is_newer {
                 known.insert(alone);
             }
             return is_newer;
         }
-        let wider = EarlySendWindow { from_ms: from_ms.min(forward.from_ms), until_ms: at_ms.max(forward.until_ms) };
+        let wider = EarlySendWindow { from_ms: from_ms.min(window.from_ms), until_ms: at_ms.max(window.until_ms) };
         known.insert(MergedOrder { window: wider, first_ms: first_ms.min(at_ms) });
-        wider != forward
+        wider != window
     }
 
     /// Whether an order about all calls of a line was given so recently that another one is not needed.
     pub fn is_recent(&self, line: Line, now_ms: i64) -> bool {
-        let apart = |forward: EarlySendWindow| now_ms.saturating_sub(forward.until_ms);
+        let age_ms = |window: EarlySendWindow| now_ms.saturating_sub(window.until_ms);
         self.0
             .get(&line)
-            .is_some_and(|newest| newest.window.from_ms == i64::MIN && apart(newest.window) < MIN_REORDER_INTERVAL_MS)
+            .is_some_and(|newest| newest.window.from_ms == i64::MIN && age_ms(newest.window) < MIN_REORDER_INTERVAL_MS)
     }
 
     /// The calls of a line that the orders cover.

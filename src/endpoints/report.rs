@@ -114,12 +114,12 @@ pub struct RetryOrder {
 impl EndpointsReport {
     /// The report of these lanes and calls.
     pub(super) fn of(mut lanes: Vec<LaneStatus>, mut waiting: Vec<WaitingCalls>, at_ms: i64) -> Self {
-        let most_telling = |lane: &LaneStatus| std::cmp::Reverse((lane.is_failing, lane.in_memory));
+        let by_priority = |lane: &LaneStatus| std::cmp::Reverse((lane.is_failing, lane.in_memory));
         let left_out = lanes
             .len()
             .saturating_sub(MAX_REPORTED_ENDPOINTS)
             .max(waiting.len().saturating_sub(MAX_REPORTED_ENDPOINTS));
-        lanes.sort_by_key(most_telling);
+        lanes.sort_by_key(by_priority);
         lanes.truncate(MAX_REPORTED_ENDPOINTS);
         waiting.sort_by_key(|waiting| std::cmp::Reverse(waiting.calls));
         waiting.truncate(MAX_REPORTED_ENDPOINTS);

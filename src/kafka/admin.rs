@@ -37,7 +37,7 @@ const SERVE: Duration = Duration::from_millis(100);
 pub struct Admin {
     admin: AdminClient<DefaultClientContext>,
     /// Client for metadata. An admin client would not report why it gets no answer.
-    asker: Arc<BaseProducer<AdminContext>>,
+    query_client: Arc<BaseProducer<AdminContext>>,
 }
 
 /// Why a cluster refuses a request about a topic.
@@ -78,7 +78,7 @@ impl Admin {
         let admin = client.create()?;
         // librdkafka reports closed connections at this level, which is off if logging is off.
         client.set_log_level(RDKafkaLogLevel::Info);
-        Ok(Self { admin, asker: Arc::new(client.create_with_context(AdminContext::default())?) })
+        Ok(Self { admin, query_client: Arc::new(client.create_with_context(AdminContext::default())?) })
     }
 
     /// The number of brokers, and partitions by topic, without Kafka's internal topics. Asks for all topics: a request
@@ -87,11 +87,11 @@ impl Admin {
     /// # Errors
     /// No broker answers in time.
     pub async fn overview(&self) -> Result<(usize, BTreeMap<String, usize>), BrokerError> {
-        self.ask(|asker| {
+        self.ask(|query_client| {
             let serve = || {
-                asker.poll(SERVE);
+                query_client.poll(SERVE);
             };
-            let metadata = errors::metadata(asker.client(), None, PATIENCE, &asker.context().0, serve)?;
+            let metadata = errors::metadata(query_client.client(), None, PATIENCE, &query_client.context().0, serve)?;
             let topics = metadata.topics().iter().filter(|topic| !topic.name().starts_with("__"));
             let topics = topics.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect();
             Ok((metadata.brokers().len(), topics))
@@ -142,9 +142,9 @@ impl Admin {
 
     /// Runs a request in a thread that may block.
     async fn ask<T: Send + 'static>(&self, ask: impl FnOnce(&BaseProducer<AdminContext>) -> T + Send + 'static) -> T {
-        let asker = self.asker.clone();
-        let asked = tokio::task::spawn_blocking(move || ask(&asker));
-        asked.await.expect("asking brokers does not panic")
+        let query_client = self.query_client.clone();
+        let task = tokio::task::spawn_blocking(move || ask(&query_client));
+        task.await.expect("asking brokers does not panic")
     }
 }
 

@@ -48,29 +48,30 @@ impl ClientErrors {
     }
 
     fn add(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
-        let trouble = (code, reason.to_owned());
-        let mut troubles = self.0.lock();
-        if troubles.len() < MAX_ERRORS && !troubles.contains(&trouble) {
-            troubles.push(trouble);
+        let error = (code, reason.to_owned());
+        let mut errors = self.0.lock();
+        if errors.len() < MAX_ERRORS && !errors.contains(&error) {
+            errors.push(error);
         }
     }
 
     /// Why no broker answers. An error of one broker is preferred, because it says more than that all brokers are
     /// down.
     fn cause(&self) -> Option<String> {
-        let troubles = self.0.lock();
-        let of_a_broker = |(code, _): &&(Option<RDKafkaErrorCode>, _)| *code != Some(RDKafkaErrorCode::AllBrokersDown);
-        let (_, reason) = troubles.iter().find(of_a_broker).or(troubles.first())?;
+        let errors = self.0.lock();
+        let is_of_one_broker =
+            |(code, _): &&(Option<RDKafkaErrorCode>, _)| *code != Some(RDKafkaErrorCode::AllBrokersDown);
+        let (_, reason) = errors.iter().find(is_of_one_broker).or(errors.first())?;
         Some(with_hint(reason))
     }
 
     /// Why a broker refuses this client. This is permanent: waiting does not help.
     fn refusal(&self) -> Option<String> {
-        let troubles = self.0.lock();
+        let errors = self.0.lock();
         let is_final = |(code, _): &&(Option<RDKafkaErrorCode>, _)| {
             matches!(code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed))
         };
-        troubles.iter().find(is_final).map(|(_, reason)| reason.clone())
+        errors.iter().find(is_final).map(|(_, reason)| reason.clone())
     }
 }
 
@@ -161,7 +162,7 @@ pub fn metadata<C: ClientContext>(
     client: &Client<C>,
     topic: Option<&str>,
     within: Duration,
-    troubles: &ClientErrors,
+    client_errors: &ClientErrors,
     serve: impl Fn(),
 ) -> Result<Metadata, BrokerError> {
     let started = Instant::now();
@@ -174,11 +175,11 @@ pub fn metadata<C: ClientContext>(
             Err(error) => error,
         };
         serve();
-        if let Some(reason) = troubles.refusal() {
+        if let Some(reason) = client_errors.refusal() {
             return Err(BrokerError::Refused(reason));
         }
         if started.elapsed() + INITIAL_REQUEST_TIMEOUT > within {
-            let reason = troubles.cause().unwrap_or_else(|| error.to_string());
+            let reason = client_errors.cause().unwrap_or_else(|| error.to_string());
             return Err(BrokerError::TimedOut { within, reason });
         }
         wait *= 2;

@@ -141,8 +141,8 @@ impl LogFollower {
             None => LogEvent::Nothing,
             Some(Ok(record)) if self.looking_back => {
                 self.looking_back = false;
-                let same = self.last == Some((record.offset(), record.timestamp()));
-                if same { LogEvent::Nothing } else { LogEvent::Remade }
+                let is_same = self.last == Some((record.offset(), record.timestamp()));
+                if is_same { LogEvent::Nothing } else { LogEvent::Remade }
             }
             Some(Err(KafkaError::PartitionEOF(_))) if self.looking_back => LogEvent::Remade,
             // Kafka's client returns to the start automatically when its offset no longer exists in the log. If the

@@ -99,10 +99,10 @@ impl TopicConsumer {
             source: source.into(),
         };
         // The request has the time, or one of the two ends, in the field of the offset.
-        let asked = self.places((0..partitions).map(|partition| (partition, at)))?;
-        let told = self.consumer.offsets_for_times(asked, within).map_err(unreachable)?;
+        let query = self.places((0..partitions).map(|partition| (partition, at)))?;
+        let found = self.consumer.offsets_for_times(query, within).map_err(unreachable)?;
         let mut offsets = vec![None; partitions];
-        for element in told.elements() {
+        for element in found.elements() {
             element.error().map_err(unreachable)?;
             if let (Ok(partition), Offset::Offset(offset)) = (usize::try_from(element.partition()), element.offset()) {
                 offsets[partition] = Some(offset);

@@ -29,8 +29,8 @@ pub struct MessageOrigin {
 impl MessageLogReader {
     /// `client` has the settings that reach the cluster (brokers, security).
     pub fn new(config: &Config, client: &HashMap<String, String>) -> Self {
-        let journal = TopicReader::new(&config.topic, client.clone().into_iter().collect());
-        Self { topic_reader: journal, level: config.level }
+        let topic_reader = TopicReader::new(&config.topic, client.clone().into_iter().collect());
+        Self { topic_reader, level: config.level }
     }
 
     /// Whether instances with this configuration write the log.
@@ -51,8 +51,8 @@ impl MessageLogReader {
         let (range, key) = (filter.range(), filter.message.map(|message| message.to_string()));
         let look = move |record: &Record<'_>| {
             // Most entries of a partition are of other messages, and their keys show it.
-            let may_be = key.as_ref().is_none_or(|key| record.key == Some(key.as_bytes()));
-            may_be.then(|| LogEntry::read(record))?.filter(|entry| filter.matches(entry))
+            let may_match = key.as_ref().is_none_or(|key| record.key == Some(key.as_bytes()));
+            may_match.then(|| LogEntry::read(record))?.filter(|entry| filter.matches(entry))
         };
         self.topic_reader.page(from, range, bounds, look).await
     }

@@ -124,9 +124,9 @@ struct DroppedEntries {
 impl DroppedEntries {
     fn record_drop(&self, reason: &KafkaError) {
         self.dropped.increment(1);
-        let mut told = self.last_logged.lock();
-        if told.is_none_or(|told| told.elapsed() >= LOG_INTERVAL) {
-            *told = Some(Instant::now());
+        let mut last_logged = self.last_logged.lock();
+        if last_logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            *last_logged = Some(Instant::now());
             warn!(
                 topic = self.topic,
                 "message log entries are dropped, and delivery continues: {}; \

@@ -41,14 +41,19 @@ impl CallDefinitions {
     }
 
     /// Looks up the definition of a call. `written_ms` is when its record was written, milliseconds since 1970.
-    pub(in crate::pipeline) fn look_up(&self, kept: &StoredCall, until: CallDue, written_ms: i64) -> DefinitionLookup {
+    pub(in crate::pipeline) fn look_up(
+        &self,
+        stored: &StoredCall,
+        until: CallDue,
+        written_ms: i64,
+    ) -> DefinitionLookup {
         // In this order, the definitions are at least as new as the offsets that judge them.
         let (end, as_of) = (self.index.topic_end(), self.index.applied_offset());
-        match (self.index.target(kept.webhook), self.index.event_state(kept.event)) {
+        match (self.index.target(stored.webhook), self.index.event_state(stored.event)) {
             (Some(target), Some(live)) => DefinitionLookup::Known(target, live),
             (None, Some(_)) => DefinitionLookup::NotCompiled,
             (_, None) if as_of >= until.definitions_offset => DefinitionLookup::Deleted,
-            (_, None) if end.is_some_and(|end| self.is_lost(kept, written_ms, end)) => DefinitionLookup::Lost,
+            (_, None) if end.is_some_and(|end| self.is_lost(stored, written_ms, end)) => DefinitionLookup::Lost,
             (_, None) => DefinitionLookup::NotReadYet,
         }
     }
@@ -56,8 +61,8 @@ impl CallDefinitions {
     /// Whether the definitions topic was restored from an older copy. It ends before the offset that the call's
     /// writer knew. It has ended there for longer than `restored_within` since the call was made, and was checked
     /// after the record was written. A log only grows, so records that it lacks by then will never be in it.
-    fn is_lost(&self, kept: &StoredCall, written_ms: i64, end: TopicEnd) -> bool {
-        let ended = end.seen_ms.saturating_sub(end.since_ms.max(kept.first_due_ms));
+    fn is_lost(&self, stored: &StoredCall, written_ms: i64, end: TopicEnd) -> bool {
+        let ended = end.seen_ms.saturating_sub(end.since_ms.max(stored.first_due_ms));
         end.seen_ms > written_ms && u128::try_from(ended).is_ok_and(|ended| ended > self.restored_within.as_millis())
     }
 }

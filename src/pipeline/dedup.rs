@@ -40,18 +40,18 @@ struct SeenCall {
 impl Deduplicator {
     /// Whether the record of a call is a copy of an earlier record, and must be skipped. Otherwise remembers the
     /// record. A record that is read again because its log went back is not a copy.
-    pub fn is_duplicate(&mut self, kept: &StoredCall, offset: i64) -> bool {
+    pub fn is_duplicate(&mut self, stored: &StoredCall, offset: i64) -> bool {
         if offset < self.next_offset {
             self.slots.clear();
         }
         self.next_offset = offset.saturating_add(1);
         self.slots.resize(MAX_REMEMBERED_CALLS, None);
-        let come = SeenCall { call_id: kept.call, record_hash: record(kept), write_count: kept.write_count };
+        let current = SeenCall { call_id: stored.call, record_hash: record(stored), write_count: stored.write_count };
         // An id is a hash, so its bits are random enough.
-        let slot = &mut self.slots[kept.call.0.as_u128() as usize % MAX_REMEMBERED_CALLS];
-        let is_copy = slot.is_some_and(|before| come.is_copy_of(before));
+        let slot = &mut self.slots[stored.call.0.as_u128() as usize % MAX_REMEMBERED_CALLS];
+        let is_copy = slot.is_some_and(|before| current.is_copy_of(before));
         if !is_copy {
-            *slot = Some(come);
+            *slot = Some(current);
         }
         is_copy
     }
@@ -64,9 +64,9 @@ impl SeenCall {
     }
 }
 
-fn record(kept: &StoredCall) -> u64 {
+fn record(stored: &StoredCall) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (&kept.source_position, kept.appended_ms).hash(&mut hasher);
+    (&stored.source_position, stored.appended_ms).hash(&mut hasher);
     hasher.finish()
 }
 

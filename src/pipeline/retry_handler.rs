@@ -67,9 +67,9 @@ impl RetryHandler {
     }
 
     /// The line of a call in a retry topic, if its webhook is known.
-    fn line(&self, kept: &StoredCall, until: CallDue, written_ms: i64) -> Option<Line> {
-        match self.calls.definitions.look_up(kept, until, written_ms) {
-            DefinitionLookup::Known(target, _) => Some(line_of(&target, kept.current_endpoint(&target)?)),
+    fn line(&self, stored: &StoredCall, until: CallDue, written_ms: i64) -> Option<Line> {
+        match self.calls.definitions.look_up(stored, until, written_ms) {
+            DefinitionLookup::Known(target, _) => Some(line_of(&target, stored.current_endpoint(&target)?)),
             DefinitionLookup::Deleted
             | DefinitionLookup::NotReadYet
             | DefinitionLookup::Lost
@@ -82,11 +82,11 @@ impl RetryHandler {
     async fn process_retry(
         &self,
         mut call: Call,
-        turn: RereadReason,
+        reason: RereadReason,
         until: CallDue,
         written_ms: i64,
     ) -> Result<(), (Receipt, Line)> {
-        if turn == RereadReason::Review {
+        if reason == RereadReason::Review {
             let line = self.lanes.line(&call);
             return Err((call.receipt, line));
         }
@@ -106,20 +106,20 @@ impl RetryHandler {
     }
 
     /// Offers a call of the overflow log to its lane. Returns its receipt if it continues to wait.
-    async fn process_overflow(&self, call: Call, turn: RereadReason, until: CallDue) -> Result<(), (Receipt, Line)> {
+    async fn process_overflow(&self, call: Call, reason: RereadReason, until: CallDue) -> Result<(), (Receipt, Line)> {
         // A webhook with row order has been changed to it since.
         let Some(mut call) = ordering::write_if_ordered(&self.calls.settler, call).await else { return Ok(()) };
         call.from_overflow = true;
         if !until.remaining(now_ms()).is_zero() {
             uncount_attempt(&mut call);
         }
-        let back = match turn {
+        let back = match reason {
             RereadReason::Process => self.lanes.offer(call).err(),
             RereadReason::Relocate | RereadReason::Review => self.lanes.dead_letter_if_expired(call),
         };
         match back {
             None => Ok(()),
-            Some(call) if turn == RereadReason::Relocate && self.lanes.takes(self.lanes.line(&call)).is_failing => {
+            Some(call) if reason == RereadReason::Relocate && self.lanes.takes(self.lanes.line(&call)).is_failing => {
                 self.calls.settler.move_to_retry_topic(*call, until.remaining(now_ms()));
                 Ok(())
             }
@@ -153,14 +153,14 @@ impl Backlog for RetryHandler {
     fn assign_line(&mut self, record: &Record<'_>) -> Option<LineAssignment> {
         // A record that is not a call is detected when it is handled.
         let unreadable = LineAssignment { line: Line(0), due_ms: 0 };
-        let Ok((kept, until)) = StoredCall::read_waiting(|name| record.header(name)) else { return Some(unreadable) };
-        if self.calls.is_copy(&kept, record.offset()) {
+        let Ok((stored, until)) = StoredCall::read_waiting(|name| record.header(name)) else { return Some(unreadable) };
+        if self.calls.is_copy(&stored, record.offset()) {
             return None;
         }
         let written_ms = record.timestamp_ms();
         let line = match &self.source {
             RetrySource::Overflow { .. } => record.key().and_then(Line::from_key),
-            RetrySource::Tier { .. } => self.line(&kept, until, written_ms),
+            RetrySource::Tier { .. } => self.line(&stored, until, written_ms),
         };
         let due_ms = match &mut self.source {
             RetrySource::Overflow { .. } => until.due_ms,
@@ -177,12 +177,13 @@ impl Backlog for RetryHandler {
 
     fn release_limits(&mut self, line: Line) -> ReleaseLimits {
         let EarlySendWindow { from_ms: written_from_ms, until_ms: written_by_ms } = self.report.early_send_window(line);
-        let Takes { calls: max_records, only_due, is_failing: can_leave } = match self.is_ordered_by_due_time() {
+        let takes = match self.is_ordered_by_due_time() {
             // A call that its lane does not take is deferred to the overflow log.
             true => Takes { calls: usize::MAX, only_due: true, is_failing: false },
             false => self.lanes.takes(line),
         };
-        ReleaseLimits { max_records, only_due, written_from_ms, written_by_ms, can_wait_elsewhere: can_leave }
+        let Takes { calls: max_records, only_due, is_failing: can_wait_elsewhere } = takes;
+        ReleaseLimits { max_records, only_due, written_from_ms, written_by_ms, can_wait_elsewhere }
     }
 
     fn report_lines(&mut self, lines: Vec<LineStats>) {
@@ -212,16 +213,16 @@ impl Backlog for RetryHandler {
         &mut self,
         record: Record<'_>,
         receipt: Receipt,
-        turn: RereadReason,
+        reason: RereadReason,
     ) -> Result<(), (Receipt, Line)> {
-        let Some((kept, until)) = self.calls.read(&record, &receipt) else {
+        let Some((stored, until)) = self.calls.read(&record, &receipt) else {
             receipt.settle();
             return Ok(());
         };
-        let Some(call) = self.calls.restore_call(kept, until, &record, receipt) else { return Ok(()) };
+        let Some(call) = self.calls.restore_call(stored, until, &record, receipt) else { return Ok(()) };
         match self.source {
-            RetrySource::Overflow { .. } => self.process_overflow(call, turn, until).await,
-            RetrySource::Tier { .. } => self.process_retry(call, turn, until, record.timestamp_ms()).await,
+            RetrySource::Overflow { .. } => self.process_overflow(call, reason, until).await,
+            RetrySource::Tier { .. } => self.process_retry(call, reason, until, record.timestamp_ms()).await,
         }
     }
 

@@ -43,7 +43,7 @@ impl RowOrderHandler {
         }
         let written_ms = record.timestamp_ms();
         StoredCall::read(header)
-            .is_ok_and(|kept| matches!(definitions.look_up(&kept, until, written_ms), DefinitionLookup::NotReadYet))
+            .is_ok_and(|stored| matches!(definitions.look_up(&stored, until, written_ms), DefinitionLookup::NotReadYet))
     }
 }
 
@@ -53,11 +53,11 @@ impl Handler for RowOrderHandler {
     }
 
     async fn handle(&mut self, record: Record<'_>, receipt: Receipt) {
-        let Some((kept, until)) = self.calls.read(&record, &receipt) else { return receipt.settle() };
-        if self.calls.is_copy(&kept, record.offset()) {
+        let Some((stored, until)) = self.calls.read(&record, &receipt) else { return receipt.settle() };
+        if self.calls.is_copy(&stored, record.offset()) {
             return receipt.settle();
         }
-        let Some(call) = self.calls.restore_call(kept, until, &record, receipt) else { return };
+        let Some(call) = self.calls.restore_call(stored, until, &record, receipt) else { return };
         ordering::send_from_row_order_topic(&self.lanes, call).await;
     }
 

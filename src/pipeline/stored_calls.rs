@@ -36,8 +36,8 @@ impl StoredCallReader {
 
     /// Whether the record at this offset is a copy of an earlier one and must be skipped. Call this once for each
     /// record, when it is first read.
-    pub fn is_copy(&mut self, kept: &StoredCall, offset: i64) -> bool {
-        let is_copy = self.deduplicator.is_duplicate(kept, offset);
+    pub fn is_copy(&mut self, stored: &StoredCall, offset: i64) -> bool {
+        let is_copy = self.deduplicator.is_duplicate(stored, offset);
         if is_copy {
             self.copies_skipped.increment(1);
         }
@@ -55,33 +55,33 @@ impl StoredCallReader {
     /// again.
     pub fn restore_call(
         &self,
-        kept: StoredCall,
+        stored: StoredCall,
         until: CallDue,
         record: &Record<'_>,
         receipt: Receipt,
     ) -> Option<Call> {
         let share = receipt.share(record.value().map_or(0, <[u8]>::len) + CALL_BYTES);
         receipt.settle();
-        match self.definitions.look_up(&kept, until, record.timestamp_ms()) {
-            DefinitionLookup::Known(target, live) => match kept.current_endpoint(&target) {
-                Some(endpoint) => return Some(kept.into_call(endpoint, target, live, body(record), share)),
+        match self.definitions.look_up(&stored, until, record.timestamp_ms()) {
+            DefinitionLookup::Known(target, live) => match stored.current_endpoint(&target) {
+                Some(endpoint) => return Some(stored.into_call(endpoint, target, live, body(record), share)),
                 // Its URL was removed from the webhook.
-                None => self.cancel(&kept, share),
+                None => self.cancel(&stored, share),
             },
             DefinitionLookup::NotReadYet | DefinitionLookup::NotCompiled => {
-                self.settler.retry_later(kept, until.definitions_offset, body(record), share)
+                self.settler.retry_later(stored, until.definitions_offset, body(record), share)
             }
             DefinitionLookup::Lost => {
-                self.settler.dead_letter_unknown_definition(&kept, until.definitions_offset, body(record), share)
+                self.settler.dead_letter_unknown_definition(&stored, until.definitions_offset, body(record), share)
             }
-            DefinitionLookup::Deleted => self.cancel(&kept, share),
+            DefinitionLookup::Deleted => self.cancel(&stored, share),
         }
         None
     }
 
-    fn cancel(&self, kept: &StoredCall, share: Receipt) {
+    fn cancel(&self, stored: &StoredCall, share: Receipt) {
         self.cancelled.increment(1);
-        self.settler.log_cancelled(kept);
+        self.settler.log_cancelled(stored);
         share.settle();
     }
 }

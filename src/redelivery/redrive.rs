@@ -145,41 +145,41 @@ impl Redriver {
             None => true,
         };
         let now = Timestamp::now();
-        let of_each = candidates.into_iter().map(|candidate| {
+        let batch = candidates.into_iter().map(|candidate| {
             let id = candidate.letter.id;
             (id, candidate.redrive_records(redriven, is_known, order, now))
         });
-        let of_each: RedriveBatch = of_each.collect();
-        if order.dry_run || of_each.iter().all(|(_, pair)| pair.is_err()) {
-            return Ok(of_each.into_iter().map(|(id, pair)| (id, pair.map(drop))).collect());
+        let batch: RedriveBatch = batch.collect();
+        if order.dry_run || batch.iter().all(|(_, pair)| pair.is_err()) {
+            return Ok(batch.into_iter().map(|(id, pair)| (id, pair.map(drop))).collect());
         }
         let producer =
             AwaitedProducer::new(&self.producer).map_err(|source| TopicError::client(&self.retry_topic, source))?;
-        let outcomes = self.write(&producer, of_each, Instant::now() + order.write_timeout).await;
+        let outcomes = self.write(&producer, batch, Instant::now() + order.write_timeout).await;
         producer.close();
         Ok(outcomes)
     }
 
     /// Begins no letter after `until`. The remaining letters of a row are newer than those that are sent.
-    async fn write(&self, producer: &AwaitedProducer, of_each: RedriveBatch, until: Instant) -> RedriveOutcomes {
-        let mut outcomes = Vec::with_capacity(of_each.len());
-        let mut of_each = of_each.into_iter().peekable();
-        while of_each.peek().is_some() {
+    async fn write(&self, producer: &AwaitedProducer, batch: RedriveBatch, until: Instant) -> RedriveOutcomes {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut batch = batch.into_iter().peekable();
+        while batch.peek().is_some() {
             let is_late = Instant::now() >= until;
             let in_time = |pair: RedriveRecords| if is_late { Err(SkipReason::OutOfTime) } else { Ok(pair) };
-            let some =
-                of_each.by_ref().take(MAX_CONCURRENT_LETTERS).map(|(id, pair)| (id, pair.and_then(in_time))).collect();
-            outcomes.extend(self.write_some(producer, some).await);
+            let part =
+                batch.by_ref().take(MAX_CONCURRENT_LETTERS).map(|(id, pair)| (id, pair.and_then(in_time))).collect();
+            outcomes.extend(self.write_some(producer, part).await);
         }
         outcomes
     }
 
     /// The calls first: a letter whose call was not written is never marked.
-    async fn write_some(&self, producer: &AwaitedProducer, some: RedriveBatch) -> RedriveOutcomes {
+    async fn write_some(&self, producer: &AwaitedProducer, batch: RedriveBatch) -> RedriveOutcomes {
         let sent = write_sequentially(
             producer,
             &self.retry_topic,
-            some,
+            batch,
             |pair| &pair.call.record,
             SkipReason::NotAcknowledged,
         )
@@ -224,13 +224,13 @@ fn marker(letter: DeadLetterId, call: &StoredCall, by: &str) -> Outgoing {
 async fn write_sequentially(
     producer: &AwaitedProducer,
     topic: &str,
-    of_each: RedriveBatch,
+    batch: RedriveBatch,
     record: fn(&RedriveRecords) -> &NewRecord,
     failed: fn(KafkaError) -> SkipReason,
 ) -> RedriveBatch {
-    let records: Vec<&NewRecord> = of_each.iter().filter_map(|(_, pair)| pair.as_ref().ok()).map(record).collect();
+    let records: Vec<&NewRecord> = batch.iter().filter_map(|(_, pair)| pair.as_ref().ok()).map(record).collect();
     let mut outcomes = producer.write_all(topic, &records).await.into_iter();
-    let written = of_each.into_iter().map(|(id, pair)| {
+    let written = batch.into_iter().map(|(id, pair)| {
         let written = |pair| outcomes.next().expect("each record has an outcome").map(|()| pair).map_err(failed);
         (id, pair.and_then(written))
     });

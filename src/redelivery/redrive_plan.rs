@@ -40,10 +40,10 @@ impl RedrivePlan {
         self.letters.len()
     }
 
-    /// Splits the letters into batches, the first to be sent first. A batch has at most `most` letters and
-    /// `most_bytes` bytes of bodies, or a single larger letter. In a row, no change in a batch is newer than one in
+    /// Splits the letters into batches, the first to be sent first. A batch has at most `max_letters` letters and
+    /// `max_bytes` bytes of bodies, or a single larger letter. In a row, no change in a batch is newer than one in
     /// the next.
-    pub fn batches(mut self, most: usize, most_bytes: u64) -> Vec<Vec<DeadLetterId>> {
+    pub fn batches(mut self, max_letters: usize, max_bytes: u64) -> Vec<Vec<DeadLetterId>> {
         self.set_turns();
         self.letters.sort_unstable_by_key(|letter| (letter.turn, letter.offset, letter.id));
         let mut batches: Vec<Vec<DeadLetterId>> = Vec::new();
@@ -51,7 +51,7 @@ impl RedrivePlan {
         for letter in &self.letters {
             bytes += letter.bytes;
             match batches.last_mut() {
-                Some(batch) if batch.len() < most && bytes <= most_bytes => batch.push(letter.id),
+                Some(batch) if batch.len() < max_letters && bytes <= max_bytes => batch.push(letter.id),
                 _ => {
                     batches.push(vec![letter.id]);
                     bytes = letter.bytes;

@@ -68,9 +68,9 @@ pub struct ReplayCounts {
 }
 
 impl TopicReplay {
-    /// `journal` reads the topic, `stages` are those of its source.
-    pub fn new(topic: &str, journal: TopicReader, stages: pipeline::ReplayStages) -> Self {
-        Self { topic: topic.into(), topic_reader: journal, record_replay: Arc::new(Mutex::new(stages)) }
+    /// `topic_reader` reads the topic, `stages` are those of its source.
+    pub fn new(topic: &str, topic_reader: TopicReader, stages: pipeline::ReplayStages) -> Self {
+        Self { topic: topic.into(), topic_reader, record_replay: Arc::new(Mutex::new(stages)) }
     }
 
     /// The offsets that the topic holds now, and those of these times in milliseconds since 1970.
@@ -81,17 +81,17 @@ impl TopicReplay {
         self.topic_reader.extents(times, PAGE_TIME).await
     }
 
-    /// Reads until `most_calls` or the page's byte limit is reached. Returns the page and the offsets that are left.
+    /// Reads until `max_calls` or the page's byte limit is reached. Returns the page and the offsets that are left.
     /// Writes nothing, so it may be cancelled at any time.
     ///
     /// # Errors
     /// As [`TopicReader::forward`].
-    pub async fn read(&self, spans: Spans, most_calls: usize) -> Result<(Page, Spans), Error> {
+    pub async fn read(&self, spans: Spans, max_calls: usize) -> Result<(Page, Spans), Error> {
         let (topic, stages) = (self.topic.clone(), self.record_replay.clone());
         let look = move |page: &mut Page, record: &Record<'_>| {
             let mut stages = stages.lock();
             page.add_record(&mut stages, &input(&topic, record));
-            let is_full = page.calls.len() >= most_calls || page.bytes >= PAGE_BYTES;
+            let is_full = page.calls.len() >= max_calls || page.bytes >= PAGE_BYTES;
             if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         self.topic_reader.forward(spans, PAGE_TIME, Page::default(), look).await

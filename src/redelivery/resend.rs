@@ -51,9 +51,9 @@ pub enum ResendError {
 
 impl Resender {
     /// `client` has the connection settings of the cluster (brokers, security).
-    pub fn new(stages: ReplayFactory, retries: &RetriesConfig, client: &HashMap<String, String>) -> Self {
-        let journal = TopicReader::new("", client.clone().into_iter().collect());
-        Self { topic_reader: journal, replay_factory: stages, retries: retries.clone(), client: client.clone() }
+    pub fn new(replay_factory: ReplayFactory, retries: &RetriesConfig, client: &HashMap<String, String>) -> Self {
+        let topic_reader = TopicReader::new("", client.clone().into_iter().collect());
+        Self { topic_reader, replay_factory, retries: retries.clone(), client: client.clone() }
     }
 
     /// Sends the message that this record and event make to each current URL of its webhook, and returns the number of
@@ -92,9 +92,9 @@ impl Resender {
         let topic = place.topic.clone();
         let no_source = ResendError::NoSource { topic: topic.to_string() };
         let mut stages = (self.replay_factory)(&topic).ok_or(no_source)?;
-        let journal = self.topic_reader.of_topic(&topic);
+        let topic_reader = self.topic_reader.of_topic(&topic);
         let look = move |record: &Record<'_>| Some(stages.replay(&input(&topic, record), |fired| fired == event));
-        let found = journal.read_at((place.partition, place.offset), READ_TIMEOUT, look).await?;
+        let found = topic_reader.read_at((place.partition, place.offset), READ_TIMEOUT, look).await?;
         found.ok_or(ResendError::RecordDeleted)??.pop().ok_or(ResendError::NoMatch)
     }
 }

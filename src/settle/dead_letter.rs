@@ -70,12 +70,12 @@ pub(super) fn for_invalid_call(input: &Input<'_>, reason: &str, now: Timestamp) 
 /// The dead letter of the offsets from `place` to `last`, which Kafka's client can't read. Only their position is
 /// known.
 pub(super) fn for_unreadable_offsets(place: &RecordPosition, last: i64, cause: &str, now: Timestamp) -> Outgoing {
-    let told = match place.offset == last {
+    let reason = match place.offset == last {
         true => format!("nothing can be read at this offset: {cause}"),
         false => format!("nothing can be read from this offset to {last}: {cause}"),
     };
     let headers = OutgoingHeaders::new("record")
-        .cause("unreadable", &told)
+        .cause("unreadable", &reason)
         .add_position(&place.topic, place.partition, place.offset)
         .add("last-offset", last)
         .add("ended", now);

@@ -118,14 +118,14 @@ impl OperatorEventWriter {
     }
 
     fn was_recently_written(&self, webhook: WebhookId, kind: &'static str) -> bool {
-        let mut told = self.last_written.lock();
-        if told.get(&(webhook, kind)).is_some_and(|at| at.elapsed() < EXHAUSTED_EVENT_INTERVAL) {
+        let mut last_written = self.last_written.lock();
+        if last_written.get(&(webhook, kind)).is_some_and(|at| at.elapsed() < EXHAUSTED_EVENT_INTERVAL) {
             return true;
         }
-        if told.len() >= MAX_REMEMBERED_WEBHOOKS {
-            told.clear();
+        if last_written.len() >= MAX_REMEMBERED_WEBHOOKS {
+            last_written.clear();
         }
-        told.insert((webhook, kind), Instant::now());
+        last_written.insert((webhook, kind), Instant::now());
         false
     }
 }

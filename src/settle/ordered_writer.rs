@@ -144,7 +144,7 @@ impl OrderedWriter {
 impl OrderedWriteTask {
     /// Ends when the sender of the queue is dropped.
     async fn run(&mut self) {
-        let mut looks = tokio::time::interval(LOG_INTERVAL);
+        let mut log_interval = tokio::time::interval(LOG_INTERVAL);
         loop {
             if let Some(item) = self.retry_queue.pop_front() {
                 self.write(item).await;
@@ -157,7 +157,7 @@ impl OrderedWriteTask {
                     Some(item) => self.write(item).await,
                     None => return,
                 },
-                _ = looks.tick() => self.log_if_stalled(),
+                _ = log_interval.tick() => self.log_if_stalled(),
             }
         }
     }
@@ -206,21 +206,21 @@ impl OrderedWriteTask {
             producer.purge();
         }
         let mut is_refused = is_too_large(reason);
-        let mut again: VecDeque<_> = first.into_iter().collect();
+        let mut unacknowledged: VecDeque<_> = first.into_iter().collect();
         while let Some(InFlightRecord { record: item, delivery, .. }) = self.in_flight.pop_front() {
             match delivery.await {
                 Ok(()) => self.settle(item),
                 Err(reason) => {
                     is_refused |= is_too_large(&reason);
-                    again.push_back(item);
+                    unacknowledged.push_back(item);
                 }
             }
         }
         if let Some(producer) = producer {
             producer.close();
         }
-        again.append(&mut self.retry_queue);
-        self.retry_queue = again;
+        unacknowledged.append(&mut self.retry_queue);
+        self.retry_queue = unacknowledged;
         if is_refused {
             self.log_error(format_args!("{reason}; the unacknowledged calls are written one by one, which is slow"));
             self.write_one_by_one().await;

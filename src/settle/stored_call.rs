@@ -198,9 +198,9 @@ impl StoredCall {
     /// Index of the webhook's URL that the call goes to now: the same URL, or the URL at the same index if the number
     /// of URLs is unchanged. None if the URL was removed.
     pub fn current_endpoint(&self, target: &Target) -> Option<usize> {
-        let same = target.endpoints.iter().position(|endpoint| endpoint.url == self.url);
+        let by_url = target.endpoints.iter().position(|endpoint| endpoint.url == self.url);
         let (position, of) = self.endpoint;
-        same.or_else(|| (of == target.endpoints.len() && position < of).then_some(position))
+        by_url.or_else(|| (of == target.endpoints.len() && position < of).then_some(position))
     }
 
     /// Restores the call.
@@ -266,7 +266,7 @@ fn endpoint(text: &str) -> Option<(usize, usize)> {
 pub mod samples {
     use super::*;
 
-    pub fn kept() -> StoredCall {
+    pub fn sample_call() -> StoredCall {
         StoredCall {
             account: "acme".into(),
             webhook: "abc123".parse().unwrap(),
@@ -290,7 +290,7 @@ pub mod samples {
 
 #[cfg(test)]
 mod tests {
-    use super::samples::kept;
+    use super::samples::sample_call;
     use super::*;
     use crate::definition::samples::webhook;
 
@@ -308,11 +308,11 @@ mod tests {
             (Sequence::Postgres { commit: 1, lsn: 2, after_delete: false }, uncounted),
             (Sequence::Binlog { file: 1, pos: 2, row: 1 }, WriteCount::requested(i64::MIN)),
             (Sequence::Log { commit: u128::MAX, change: 0, minor: u64::MAX, after_delete: false }, WriteCount::FIRST),
-            (Sequence::Offset { partition: i32::MAX, offset: i64::MAX }, kept().write_count),
+            (Sequence::Offset { partition: i32::MAX, offset: i64::MAX }, sample_call().write_count),
         ];
         for (sequence, step) in sequences {
-            let row = kept().row_key.filter(|_| matches!(sequence, Sequence::Binlog { .. }));
-            let kept = StoredCall { sequence, row_key: row, write_count: step, ..kept() };
+            let row = sample_call().row_key.filter(|_| matches!(sequence, Sequence::Binlog { .. }));
+            let kept = StoredCall { sequence, row_key: row, write_count: step, ..sample_call() };
             let record = kept.waiting_record(until, Bytes::from_static(b"{}"));
             assert_eq!(read(&record), (Ok(StoredCall { write_count: step.next(), ..kept }), Ok(until)));
         }
@@ -322,10 +322,10 @@ mod tests {
     fn calls_of_one_row_have_one_key() {
         let until = CallDue { due_ms: 0, definitions_offset: 0 };
         let of = |call: u128, row| {
-            let kept = StoredCall { call: CallId(uuid::Uuid::from_u128(call)), row_key: row, ..kept() };
+            let kept = StoredCall { call: CallId(uuid::Uuid::from_u128(call)), row_key: row, ..sample_call() };
             kept.row_order_record(until, Bytes::new()).record.key
         };
-        assert_eq!(of(1 << 64, kept().row_key), of(2 << 64, kept().row_key));
+        assert_eq!(of(1 << 64, sample_call().row_key), of(2 << 64, sample_call().row_key));
         assert_ne!(of(1 << 64, None), of(2 << 64, None), "a call without a row has a separate key");
     }
 
@@ -334,7 +334,7 @@ mod tests {
         let to = |urls: &[&str]| {
             let mut webhook = webhook("abc123", "A");
             webhook.urls = urls.iter().map(|url| (*url).to_owned()).collect();
-            kept().current_endpoint(&Target::of(&webhook).unwrap())
+            sample_call().current_endpoint(&Target::of(&webhook).unwrap())
         };
         let (a, b, c, d) =
             ("https://a.example/", "https://b.example/x?y=é", "https://c.example/", "https://d.example/");

@@ -114,7 +114,7 @@ impl<H: HandlerFactory> Assignment<H> {
         resumption: &mut Resumption,
     ) -> Option<OwnedPartition> {
         let (topic, partition) = (key.0.as_str(), key.1);
-        let Some(reads) = self.handlers.for_partition(topic, partition) else {
+        let Some(read_mode) = self.handlers.for_partition(topic, partition) else {
             error!(
                 topic,
                 partition, "no source reads this topic, although the pattern matches it in Kafka: it is not read"
@@ -127,31 +127,32 @@ impl<H: HandlerFactory> Assignment<H> {
         };
         let ledger = Ledger::resume_from(resumption.metadata.remove(key));
         let (cluster, commit_now) = (resumption.cluster.clone(), self.commit_now.clone());
-        let limits = match &reads {
+        let limits = match &read_mode {
             ReadMode::Sequential(_) => self.limits,
             ReadMode::ByLine(_) => ReadAheadLimits {
                 max_open_records: self.limits.max_open_records.min(MAX_WAITING_RECORDS),
                 ..self.limits
             },
         };
-        let book = PartitionState::new(topic.into(), partition, cluster, ledger, limits, commit_now);
+        let partition_state = PartitionState::new(topic.into(), partition, cluster, ledger, limits, commit_now);
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let state = (book.clone(), resumption.offsets.get(key).copied());
+        let state = (partition_state.clone(), resumption.offsets.get(key).copied());
         let records =
             RecordQueue::new(queue, consumer.clone(), state, self.probe_settings.clone(), self.readiness.clone());
         let budget = self.budget.clone();
-        let task = match reads {
+        let task = match read_mode {
             ReadMode::Sequential(handler) => {
-                tracker.spawn_on(sequential::run(stop.clone(), book.clone(), records, budget, handler), &self.runtime)
+                let task = sequential::run(stop.clone(), partition_state.clone(), records, budget, handler);
+                tracker.spawn_on(task, &self.runtime)
             }
             ReadMode::ByLine(backlog) => {
                 let rereader = self.rereader.clone();
-                let task = backlog::run(stop.clone(), book.clone(), records, rereader, budget, backlog);
+                let task = backlog::run(stop.clone(), partition_state.clone(), records, rereader, budget, backlog);
                 tracker.spawn_on(task, &self.runtime)
             }
         };
         tracker.close();
-        Some(OwnedPartition { partition_state: book, stop, task: task.abort_handle(), tracker })
+        Some(OwnedPartition { partition_state, stop, task: task.abort_handle(), tracker })
     }
 
     /// Stops reading the revoked partitions, and waits until open records have settled or the deadline has passed.
@@ -212,9 +213,10 @@ impl<H: HandlerFactory> Assignment<H> {
 
     /// Updates the fetch state of an owned partition from the client's statistics.
     pub(super) fn update_fetch_state(&self, topic: &str, partition: i32, state: FetchState) {
-        let book = self.with(|owned| Some(owned.owned.get(&(topic.to_owned(), partition))?.partition_state.clone()));
-        if let Some(book) = book {
-            book.update_fetch_state(state);
+        let partition_state =
+            self.with(|owned| Some(owned.owned.get(&(topic.to_owned(), partition))?.partition_state.clone()));
+        if let Some(partition_state) = partition_state {
+            partition_state.update_fetch_state(state);
         }
     }
 
@@ -255,12 +257,12 @@ async fn drain(partitions: &[OwnedPartition], deadline: Instant) {
         partition.partition_state.start_draining();
         partition.stop.cancel();
     });
-    for OwnedPartition { partition_state: book, task, tracker, .. } in partitions {
+    for OwnedPartition { partition_state, task, tracker, .. } in partitions {
         if timeout_at(deadline, tracker.wait()).await.is_err() {
             // The task still waits for room downstream. Its record was not processed and is read again.
             task.abort();
             tracker.wait().await;
         }
-        let _ = timeout_at(deadline, book.wait_until_drained()).await;
+        let _ = timeout_at(deadline, partition_state.wait_until_drained()).await;
     }
 }

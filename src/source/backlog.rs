@@ -82,15 +82,15 @@ struct BacklogTask<B> {
 /// Reads the partition until it is stopped. Records that wait at that time are not under way and are read again.
 pub(super) async fn run<C: ConsumerContext, B: Backlog>(
     stopping: CancellationToken,
-    book: Arc<PartitionState>,
+    partition_state: Arc<PartitionState>,
     mut arrivals: RecordQueue<C>,
     rereader: Arc<Rereader>,
     budget: Arc<Budget>,
     backlog: B,
 ) {
     let mut reread = None;
-    let told = BacklogGauges::of(backlog.topic_label(), book.partition);
-    let mut task = BacklogTask::new(book, budget, backlog);
+    let gauges = BacklogGauges::of(backlog.topic_label(), partition_state.partition);
+    let mut task = BacklogTask::new(partition_state, budget, backlog);
     while !stopping.is_cancelled() {
         let mut is_busy = task.read_arrivals(&mut arrivals).await;
         is_busy |= task.reread_planned(&mut reread, &rereader).await;
@@ -98,7 +98,7 @@ pub(super) async fn run<C: ConsumerContext, B: Backlog>(
             tokio::task::yield_now().await;
             continue;
         }
-        task.report_waiting(&told);
+        task.report_waiting(&gauges);
         tokio::select! {
             () = arrivals.wait_for_records() => {}
             () = wait_for_reread(reread.as_ref()) => {}
@@ -140,13 +140,13 @@ async fn wait_for_reread(reread: Option<&RereadPartition>) {
 }
 
 impl<B: Backlog> BacklogTask<B> {
-    fn new(book: Arc<PartitionState>, budget: Arc<Budget>, backlog: B) -> Self {
-        let topic = book.topic.to_string();
+    fn new(partition_state: Arc<PartitionState>, budget: Arc<Budget>, backlog: B) -> Self {
+        let topic = partition_state.topic.to_string();
         Self {
             read_counter: counter!("outhook_records_total", "topic" => topic.clone()),
             skipped_counter: counter!("outhook_records_completed_before_total", "topic" => topic),
             last_progress_at: Instant::now(),
-            partition_state: book,
+            partition_state,
             budget,
             lines: Lines::new(backlog.is_ordered_by_due_time()),
             backlog,
@@ -202,11 +202,11 @@ impl<B: Backlog> BacklogTask<B> {
             return self.skipped_counter.increment(1);
         };
         let receipt = self.receipt(entry);
-        let Some(spot) = self.backlog.assign_line(&record) else { return receipt.settle() };
-        let waiting = WaitingRecord { entry, due_ms: spot.due_ms, written_ms: record.timestamp_ms() };
-        if self.lines.has(spot.line) || spot.due_ms > now_ms() || self.is_budget_exhausted() {
+        let Some(assignment) = self.backlog.assign_line(&record) else { return receipt.settle() };
+        let waiting = WaitingRecord { entry, due_ms: assignment.due_ms, written_ms: record.timestamp_ms() };
+        if self.lines.has(assignment.line) || assignment.due_ms > now_ms() || self.is_budget_exhausted() {
             receipt.put_back();
-            return self.lines.add(spot.line, offset, waiting);
+            return self.lines.add(assignment.line, offset, waiting);
         }
         if let Err((receipt, line)) = self.backlog.handle(record, receipt, RereadReason::Process).await {
             receipt.put_back();
@@ -308,7 +308,7 @@ impl<B: Backlog> BacklogTask<B> {
     }
 
     /// Reports how many calls wait, and how long the oldest has waited.
-    fn report_waiting(&mut self, told: &BacklogGauges) {
+    fn report_waiting(&mut self, gauges: &BacklogGauges) {
         if self.gauges_set_at.is_some_and(|at| at.elapsed() < GAUGE_INTERVAL) {
             return;
         }
@@ -317,9 +317,9 @@ impl<B: Backlog> BacklogTask<B> {
             self.lines_reported_at = Some(Instant::now());
             self.backlog.report_lines(self.lines.largest_lines(MAX_REPORTED_LINES));
         }
-        told.waiting.set(self.lines.len() as f64);
+        gauges.waiting.set(self.lines.len() as f64);
         let age_ms = self.lines.oldest_ms().map_or(0, |since_ms| now_ms().saturating_sub(since_ms).max(0));
-        told.oldest.set(age_ms as f64 / 1e3);
+        gauges.oldest.set(age_ms as f64 / 1e3);
     }
 
     fn make_plan(&mut self) {
@@ -375,18 +375,18 @@ impl<B: Backlog> BacklogTask<B> {
         if self.plan.first_key_value().is_some_and(|(first, _)| *first < offset) {
             return false;
         }
-        let Some((line, turn)) = self.plan.remove(&offset) else { return true };
+        let Some((line, reason)) = self.plan.remove(&offset) else { return true };
         self.last_progress_at = Instant::now();
-        if turn == RereadReason::Process && self.blocked_lines.contains(&line) {
+        if reason == RereadReason::Process && self.blocked_lines.contains(&line) {
             return true;
         }
         let Some(waiting) = self.lines.remove(line, offset) else { return true };
         self.partition_state.unpark(waiting.entry);
         let receipt = self.receipt(waiting.entry);
-        if let Err((receipt, waits_in)) = self.backlog.handle(record, receipt, turn).await {
+        if let Err((receipt, waits_in)) = self.backlog.handle(record, receipt, reason).await {
             receipt.put_back();
             self.lines.add(waits_in, offset, waiting);
-            if turn != RereadReason::Review {
+            if reason != RereadReason::Review {
                 self.lines.pause_line(line, self.started_at.elapsed());
                 self.blocked_lines.insert(line);
             }

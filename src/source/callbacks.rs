@@ -122,9 +122,9 @@ impl<H: HandlerFactory> ClientContext for Context<H> {
                 }
             }
         }
-        let books = self.assignment.partition_states();
-        let open: usize = books.iter().map(|book| book.open_records()).sum();
-        let uncommitted: u64 = books.iter().map(|book| book.uncommitted()).sum();
+        let partition_states = self.assignment.partition_states();
+        let open: usize = partition_states.iter().map(|state| state.open_records()).sum();
+        let uncommitted: u64 = partition_states.iter().map(|state| state.uncommitted()).sum();
         metrics::gauge!("outhook_open_records", "of" => self.name).set(open as f64);
         metrics::gauge!("outhook_uncommitted_records", "of" => self.name).set(uncommitted as f64);
     }
@@ -160,9 +160,9 @@ impl<H: HandlerFactory> ConsumerContext for Context<H> {
                 drop(self.commits.acquire_permit());
             }
             Rebalance::Revoke(partitions) => {
-                let books = self.assignment.drain(partitions);
-                let turn = self.commits.acquire_permit();
-                if let Err(error) = turn.commit(base, &books) {
+                let partition_states = self.assignment.drain(partitions);
+                let permit = self.commits.acquire_permit();
+                if let Err(error) = permit.commit(base, &partition_states) {
                     warn!(%error, "the commit of revoked partitions failed: some of their records are read again");
                 }
                 // Still with the commit permit: the next commit must not include partitions that others own by then.

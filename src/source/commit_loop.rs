@@ -49,8 +49,8 @@ pub(super) async fn commit_settled<H: HandlerFactory>(
         let committing = consumer.clone();
         let mut commit = tokio::task::spawn_blocking(move || {
             let context = committing.context();
-            let turn = context.commits.acquire_permit();
-            turn.commit(&*committing, &context.assignment.partition_states())
+            let permit = context.commits.acquire_permit();
+            permit.commit(&*committing, &context.assignment.partition_states())
         });
         let committed = match timeout(SLOW_COMMIT_THRESHOLD, &mut commit).await {
             Ok(committed) => committed,
@@ -84,9 +84,9 @@ pub(super) fn commit_last<H: HandlerFactory>(consumer: &BaseConsumer<Context<H>>
     let deadline = Instant::now() + LEAVE_TIMEOUT;
     let context = consumer.context();
     loop {
-        let turn = context.commits.acquire_permit();
-        let Err(error) = turn.commit(consumer, &context.assignment.partition_states()) else { return };
-        drop(turn);
+        let permit = context.commits.acquire_permit();
+        let Err(error) = permit.commit(consumer, &context.assignment.partition_states()) else { return };
+        drop(permit);
         // A retry can't help if a topic is refused.
         if is_topic_error(&error) || Instant::now() > deadline {
             return warn!(%error, "the last commit failed");

@@ -47,9 +47,9 @@ impl CommitPermit<'_> {
     pub(super) fn commit<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,
-        books: &[Arc<PartitionState>],
+        partition_states: &[Arc<PartitionState>],
     ) -> KafkaResult<()> {
-        let mut due: Vec<_> = books.iter().filter_map(|book| Some((book, book.due()?))).collect();
+        let mut due: Vec<_> = partition_states.iter().filter_map(|state| Some((state, state.due()?))).collect();
         due.sort_by(|(one, _), (other, _)| one.topic.cmp(&other.topic));
         let results = due.chunks(MAX_PARTITIONS_PER_COMMIT).map(|some| self.commit_batch(consumer, some));
         // Each is tried, even if the one before failed.
@@ -68,7 +68,7 @@ impl CommitPermit<'_> {
             debug!(topic = topics.next().map(|one| &*one[0].0.topic), %error, "commits of a topic are refused");
         }
         if result.is_ok() {
-            due.iter().for_each(|(book, commit)| book.mark_committed(commit.clone()));
+            due.iter().for_each(|(state, commit)| state.mark_committed(commit.clone()));
         }
         let word = if result.is_ok() { "ok" } else { "failed" };
         metrics::counter!("outhook_commits_total", "result" => word).increment(1);
@@ -104,8 +104,8 @@ pub(super) fn is_topic_error(error: &KafkaError) -> bool {
 
 fn send<C: ConsumerContext>(consumer: &BaseConsumer<C>, due: &[DueCommit<'_>], with_notes: bool) -> KafkaResult<()> {
     let mut offsets = TopicPartitionList::with_capacity(due.len());
-    for (book, commit) in due {
-        let mut element = offsets.add_partition(&book.topic, book.partition);
+    for (partition_state, commit) in due {
+        let mut element = offsets.add_partition(&partition_state.topic, partition_state.partition);
         element.set_offset(Offset::Offset(commit.offset))?;
         if with_notes && !commit.metadata.is_empty() {
             element.set_metadata(&commit.metadata);

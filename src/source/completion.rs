@@ -147,9 +147,9 @@ impl CompletionMap {
     }
 }
 
-fn push_fingerprint(text: &mut String, mark: RecordFingerprint) {
-    push_number(text, mark.offset.cast_unsigned());
-    push_number(text, mark.timestamp.cast_unsigned());
+fn push_fingerprint(text: &mut String, fingerprint: RecordFingerprint) {
+    push_number(text, fingerprint.offset.cast_unsigned());
+    push_number(text, fingerprint.timestamp.cast_unsigned());
 }
 
 fn take_fingerprint(digits: &mut &[u8]) -> Option<RecordFingerprint> {

@@ -24,12 +24,12 @@ use crate::source::rereader::Rereader;
 /// The settings of all clients that a source with this configuration uses. The group member's settings come first.
 pub fn client_configs(config: &Config) -> Vec<ClientConfig> {
     let member = member(config);
-    let of_no_member = [
+    let non_members = [
         RecreatedPartitions::settings(&member),
         Rereader::settings(&member),
         probe::settings(&member).as_ref().clone(),
     ];
-    [vec![member], of_no_member.to_vec()].concat()
+    [vec![member], non_members.to_vec()].concat()
 }
 
 fn member(config: &Config) -> ClientConfig {
@@ -139,7 +139,7 @@ impl<H: HandlerFactory> Source<H> {
         }
         LeaveResult {
             unsettled: drained.unsettled_count(),
-            all_committed: drained.0.iter().all(|book| book.due().is_none()),
+            all_committed: drained.0.iter().all(|state| state.due().is_none()),
         }
     }
 }
@@ -150,7 +150,7 @@ pub struct DrainedPartitions(Vec<Arc<PartitionState>>);
 impl DrainedPartitions {
     /// Number of records read but not settled.
     pub fn unsettled_count(&self) -> usize {
-        self.0.iter().map(|book| book.unsettled()).sum()
+        self.0.iter().map(|state| state.unsettled()).sum()
     }
 }
 

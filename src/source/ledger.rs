@@ -143,10 +143,10 @@ impl Ledger {
         self.change_count += 1;
     }
 
-    fn push(&mut self, mark: RecordFingerprint) -> u64 {
-        self.newest_timestamp = self.newest_timestamp.max(mark.timestamp);
+    fn push(&mut self, fingerprint: RecordFingerprint) -> u64 {
+        self.newest_timestamp = self.newest_timestamp.max(fingerprint.timestamp);
         self.entries.push_back(LedgerEntry {
-            fingerprint: mark,
+            fingerprint,
             open_shares: 1,
             has_calls: false,
             abandoned: false,
@@ -157,9 +157,9 @@ impl Ledger {
         self.first_entry + self.entries.len() as u64 - 1
     }
 
-    fn push_settled(&mut self, mark: RecordFingerprint) {
+    fn push_settled(&mut self, fingerprint: RecordFingerprint) {
         self.entries.push_back(LedgerEntry {
-            fingerprint: mark,
+            fingerprint,
             open_shares: 0,
             has_calls: false,
             abandoned: false,

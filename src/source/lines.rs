@@ -103,16 +103,16 @@ impl Lines {
         self.queues.values().filter_map(|queue| Some(queue.records.first_key_value()?.1.due_ms)).min()
     }
 
-    /// The counts of up to `most` lines, those with the most records.
-    pub fn largest_lines(&self, most: usize) -> Vec<LineStats> {
+    /// The counts of up to `max_lines` lines, those with the most records.
+    pub fn largest_lines(&self, max_lines: usize) -> Vec<LineStats> {
         let of = |(line, queue): (&Line, &LineQueue)| {
             let oldest_ms = queue.records.first_key_value().map_or(0, |(_, first)| first.written_ms);
             LineStats { line: *line, record_count: queue.records.len(), oldest_written_ms: oldest_ms }
         };
         let mut waits: Vec<_> = self.queues.iter().map(of).collect();
-        if waits.len() > most {
-            waits.select_nth_unstable_by_key(most, |waits| std::cmp::Reverse(waits.record_count));
-            waits.truncate(most);
+        if waits.len() > max_lines {
+            waits.select_nth_unstable_by_key(max_lines, |waits| std::cmp::Reverse(waits.record_count));
+            waits.truncate(max_lines);
         }
         waits
     }
@@ -141,52 +141,52 @@ impl Lines {
         now: Duration,
         now_ms: i64,
         is_crowded: bool,
-        mut moves: impl FnMut(Line) -> ReleaseLimits,
+        mut release_limits: impl FnMut(Line) -> ReleaseLimits,
     ) -> Plan {
         let mut plan = self.plan_review_part();
         // Records that move early settle behind waiting records, and room for that is limited.
-        let may_be_early = !(self.is_ordered_by_due_time && is_crowded);
+        let allows_early = !(self.is_ordered_by_due_time && is_crowded);
         // Each line has its share of the plan, however many records the other lines have.
         let part = (MAX_PLANNED / self.queues.len().max(1)).max(MIN_PLANNED_PER_LINE);
-        let (mut going, mut leaving) = (MAX_PLANNED, if is_crowded { MAX_PLANNED } else { 0 });
+        let (mut process_capacity, mut relocate_capacity) = (MAX_PLANNED, if is_crowded { MAX_PLANNED } else { 0 });
         for (line, queue) in &self.queues {
             if now < queue.paused_until {
                 continue;
             }
-            let ReleaseLimits { max_records, only_due, written_from_ms, written_by_ms, can_wait_elsewhere: can_leave } =
-                moves(*line);
+            let ReleaseLimits { max_records, only_due, written_from_ms, written_by_ms, can_wait_elsewhere } =
+                release_limits(*line);
             let before = plan.len();
-            if can_leave && leaving > 0 {
-                plan.extend(
-                    queue.records.keys().take(leaving).map(|offset| (*offset, (*line, RereadReason::Relocate))),
-                );
-                leaving = leaving.saturating_sub(plan.len() - before);
+            if can_wait_elsewhere && relocate_capacity > 0 {
+                let offsets = queue.records.keys().take(relocate_capacity);
+                plan.extend(offsets.map(|offset| (*offset, (*line, RereadReason::Relocate))));
+                relocate_capacity = relocate_capacity.saturating_sub(plan.len() - before);
             }
             let is_due = |waiting: &WaitingRecord| waiting.due_ms <= now_ms;
             let was_written = |waiting: &WaitingRecord| (written_from_ms..=written_by_ms).contains(&waiting.written_ms);
-            let may_go = |waiting: &WaitingRecord| !only_due || is_due(waiting) || may_be_early && was_written(waiting);
+            let may_move =
+                |waiting: &WaitingRecord| !only_due || is_due(waiting) || allows_early && was_written(waiting);
             // Records of a timed partition are in the order of their due times and of their write times. So none can
             // move behind the first record that is neither due nor written by `written_by_ms`.
             let first = queue.records.iter().take_while(|(_, waiting)| {
                 !self.is_ordered_by_due_time || is_due(waiting) || waiting.written_ms <= written_by_ms
             });
-            let may_go = first.filter(|(_, waiting)| may_go(waiting));
-            let may_go = may_go
-                .take(max_records.min(going).min(part))
+            let moving = first.filter(|(_, waiting)| may_move(waiting));
+            let moving = moving
+                .take(max_records.min(process_capacity).min(part))
                 .map(|(offset, _)| (*offset, (*line, RereadReason::Process)));
             let count = plan.len();
-            plan.extend(may_go);
-            going = going.saturating_sub(plan.len() - count);
+            plan.extend(moving);
+            process_capacity = process_capacity.saturating_sub(plan.len() - count);
         }
         plan
     }
 
     /// Plans the next part of a review.
     fn plan_review_part(&mut self) -> Plan {
-        let Some(Review { next, end: before }) = self.review else { return Plan::new() };
+        let Some(Review { next, end }) = self.review else { return Plan::new() };
         let waiting = |(line, queue): (&Line, &LineQueue)| {
             let line = *line;
-            let next = queue.records.range(next..before).take(MAX_PLANNED);
+            let next = queue.records.range(next..end).take(MAX_PLANNED);
             next.map(move |(offset, _)| (*offset, (line, RereadReason::Review))).collect::<Vec<_>>()
         };
         let mut plan: Plan = self.queues.iter().flat_map(waiting).collect();
@@ -194,7 +194,7 @@ impl Lines {
         if let Some(rest) = rest {
             plan.split_off(&rest);
         }
-        self.review = rest.map(|next| Review { next, end: before });
+        self.review = rest.map(|next| Review { next, end });
         plan
     }
 }

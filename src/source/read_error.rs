@@ -13,7 +13,7 @@ thread_local! {
 /// Keeps the client's text of an error. rdkafka returns only the error's code, directly after this call and in the
 /// same thread.
 pub(super) fn store_last_reason(reason: &str) {
-    REASON.with_borrow_mut(|kept| reason.clone_into(kept));
+    REASON.with_borrow_mut(|last_reason| reason.clone_into(last_reason));
 }
 
 /// Why an offset can't be read.

@@ -59,30 +59,23 @@ struct UnreadableSearch {
 }
 
 impl<C: ConsumerContext> RecordQueue<C> {
-    /// `committed` is the group's committed offset, if there is one. `looks` are the settings of clients that probe
-    /// the partition.
+    /// `committed` is the group's committed offset, if there is one. `probe_settings` are the settings of clients that
+    /// probe the partition.
     pub(super) fn new(
         mut queue: PartitionQueue<C>,
         consumer: Arc<BaseConsumer<C>>,
-        (book, committed): (Arc<PartitionState>, Option<i64>),
-        looks: Arc<ClientConfig>,
+        (partition_state, committed): (Arc<PartitionState>, Option<i64>),
+        probe_settings: Arc<ClientConfig>,
         readiness: Readiness,
     ) -> Self {
         let arrived = Arc::new(Notify::new());
         let wake = arrived.clone();
         queue.set_nonempty_callback(move || wake.notify_one());
-        let standing = ReadState::new(book.topic.clone(), book.partition, committed, readiness);
-        let prober = Prober::new(looks, book.topic.clone(), book.partition);
+        let read_state = ReadState::new(partition_state.topic.clone(), partition_state.partition, committed, readiness);
+        let prober = Prober::new(probe_settings, partition_state.topic.clone(), partition_state.partition);
         let (search, gaps) = (None, Gaps::default());
-        let state = QueueState {
-            consumer,
-            partition_state: book,
-            read_state: standing,
-            prober,
-            search,
-            gaps,
-            arrived: arrived.clone(),
-        };
+        let state =
+            QueueState { consumer, partition_state, read_state, prober, search, gaps, arrived: arrived.clone() };
         Self { queue, arrived, state }
     }
 
@@ -176,10 +169,10 @@ impl<C: ConsumerContext> QueueState<C> {
                 }
             }
             Some(ReadStep::Search(first, cause)) => {
-                let (tell, found) = oneshot::channel();
+                let (sender, found) = oneshot::channel();
                 let (searching, arrived) = (self.prober.clone().search(first, cause), self.arrived.clone());
                 let task = tokio::spawn(async move {
-                    let _ = tell.send(searching.await);
+                    let _ = sender.send(searching.await);
                     arrived.notify_one();
                 });
                 self.search = Some(UnreadableSearch { result: found, task: task.abort_handle() });
@@ -197,7 +190,7 @@ impl Drop for UnreadableSearch {
 /// Enters unreadable offsets in the ledger, and passes them to `handler` with their receipt. Like a record they are
 /// done once the receipt is settled.
 pub(super) async fn pass_on_unreadable(
-    book: &Arc<PartitionState>,
+    partition_state: &Arc<PartitionState>,
     budget: &Arc<Budget>,
     unreadable: &UnreadableRange,
     handler: impl FnOnce(&UnreadableRange, Receipt),
@@ -208,14 +201,14 @@ pub(super) async fn pass_on_unreadable(
     let count = u64::try_from(last - first + 1).unwrap_or(1);
     metrics::counter!("outhook_records_unreadable_total", "topic" => topic.to_string()).increment(count);
     // Unreadable offsets have no timestamp.
-    let entry = |offset| book.open(RecordFingerprint { offset, timestamp: 0 });
-    let receipt = entry(first).await.map(|entry| Receipt::open(book.clone(), entry, budget.clone()));
+    let entry = |offset| partition_state.open(RecordFingerprint { offset, timestamp: 0 });
+    let receipt = entry(first).await.map(|entry| Receipt::open(partition_state.clone(), entry, budget.clone()));
     if *last > first
         && let Some(end) = entry(*last).await
     {
         // Enters the last offset as settled, so the offsets behind the first are not read again once the first
         // settles.
-        Receipt::open(book.clone(), end, budget.clone()).settle();
+        Receipt::open(partition_state.clone(), end, budget.clone()).settle();
     }
     if let Some(receipt) = receipt {
         handler(unreadable, receipt);

@@ -81,11 +81,11 @@ impl RecreatedPartitions {
     fn fetch_and_compare(&self, logs: HashMap<PartitionKey, RecordFingerprint>) -> KafkaResult<HashSet<PartitionKey>> {
         let consumer = Arc::new(self.settings.create_with_context::<_, BaseConsumer<QuietContext>>(QuietContext)?);
         let mut positions = TopicPartitionList::with_capacity(logs.len());
-        let mut asked = Vec::with_capacity(logs.len());
+        let mut pending_checks = Vec::with_capacity(logs.len());
         for (key, log) in logs {
             positions.add_partition_offset(&key.0, key.1, Offset::Offset(log.offset))?;
             let queue = consumer.split_partition_queue(&key.0, key.1);
-            asked.extend(queue.map(|queue| PendingCheck { key, expected: log, queue }));
+            pending_checks.extend(queue.map(|queue| PendingCheck { key, expected: log, queue }));
         }
         consumer.assign(&positions)?;
         let deadline = Instant::now() + CHECK_TIMEOUT;
@@ -94,16 +94,16 @@ impl RecreatedPartitions {
             // Serves events of the client. Records arrive in the queues of their partitions.
             let _ = consumer.poll(Duration::ZERO);
             let left = deadline.saturating_duration_since(Instant::now());
-            asked.retain(|of| match of.is_recreated(&consumer, left) {
+            pending_checks.retain(|of| match of.is_recreated(&consumer, left) {
                 Some(true) => !recreated.insert(of.key.clone()),
                 Some(false) => false,
                 None => true,
             });
-            if asked.is_empty() {
+            if pending_checks.is_empty() {
                 return Ok(recreated);
             }
             if left.is_zero() {
-                let partitions = asked.len();
+                let partitions = pending_checks.len();
                 warn!(
                     partitions,
                     "no broker answered whether topics were recreated: they are read from the committed offsets"

@@ -166,8 +166,8 @@ impl RereadPartition {
     /// The offset of the partition's first record; None if no broker answers.
     pub(super) async fn first_offset(&self) -> Option<i64> {
         let (consumer, topic, partition) = (self.consumer.clone(), self.topic.clone(), self.partition);
-        let asked = tokio::task::spawn_blocking(move || consumer.fetch_watermarks(&topic, partition, REQUEST_TIMEOUT));
-        match asked.await {
+        let task = tokio::task::spawn_blocking(move || consumer.fetch_watermarks(&topic, partition, REQUEST_TIMEOUT));
+        match task.await {
             Ok(Ok((first, _))) => Some(first),
             Ok(Err(error)) => {
                 warn!(topic = %self.topic, partition, %error, "can't read the first offset of the partition");

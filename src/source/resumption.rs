@@ -83,22 +83,22 @@ pub(super) fn fetch_resumption<C: ConsumerContext>(
 
 /// Takes over the offsets of the group that read these topics before, for partitions without an offset of this group.
 pub(super) fn take_over_offsets(former: &ClientConfig, resumption: &mut Resumption, assigned: &TopicPartitionList) {
-    let mut asked = TopicPartitionList::new();
+    let mut requested = TopicPartitionList::new();
     for (topic, partition) in std::mem::take(&mut resumption.without_offset) {
-        asked.add_partition(&topic, partition);
+        requested.add_partition(&topic, partition);
     }
-    if asked.count() == 0 {
+    if requested.count() == 0 {
         return;
     }
     let consumer = former.create::<BaseConsumer>();
-    match consumer.and_then(|consumer| fetch_committed(&consumer, &asked)) {
+    match consumer.and_then(|consumer| fetch_committed(&consumer, &requested)) {
         Ok(committed) => resumption.add_committed(&committed),
         Err(error) => {
             return warn!(%error, "can't read the offsets of the group that read these topics before: the topics are \
                                   read from their start");
         }
     }
-    for (topic, partition) in asked.to_topic_map().into_keys() {
+    for (topic, partition) in requested.to_topic_map().into_keys() {
         let Some(offset) = resumption.offsets.get(&(topic.clone(), partition)) else { continue };
         let found = assigned.find_partition(&topic, partition);
         match found.map(|mut element| element.set_offset(Offset::Offset(*offset))) {

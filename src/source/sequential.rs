@@ -23,16 +23,16 @@ const IDLE_POLL: Duration = Duration::from_millis(500);
 /// its end.
 pub(super) async fn run<C: ConsumerContext, H: Handler>(
     stopping: CancellationToken,
-    book: Arc<PartitionState>,
+    state: Arc<PartitionState>,
     mut records: RecordQueue<C>,
     budget: Arc<Budget>,
     mut handler: H,
 ) {
-    let read = metrics::counter!("outhook_records_total", "topic" => book.topic.to_string());
-    let completed = metrics::counter!("outhook_records_completed_before_total", "topic" => book.topic.to_string());
+    let read = metrics::counter!("outhook_records_total", "topic" => state.topic.to_string());
+    let completed = metrics::counter!("outhook_records_completed_before_total", "topic" => state.topic.to_string());
     loop {
         let room = async {
-            book.wait_for_capacity().await;
+            state.wait_for_capacity().await;
             budget.wait_for_capacity().await;
         };
         tokio::select! {
@@ -46,26 +46,26 @@ pub(super) async fn run<C: ConsumerContext, H: Handler>(
         match records.poll() {
             Some(NextRecord::Record(message, before)) => {
                 if let Some(unreadable) = before {
-                    pass_on_unreadable(&book, &budget, &unreadable, |it, receipt| {
+                    pass_on_unreadable(&state, &budget, &unreadable, |it, receipt| {
                         handler.dead_letter_unreadable(it, receipt)
                     })
                     .await;
                 }
                 // A record that is not due is not open: if the partition is revoked, the next owner reads it again.
-                if !wait_until_due(&mut handler, &Record { topic: &book.topic, message: &message }, &stopping).await {
+                if !wait_until_due(&mut handler, &Record { topic: &state.topic, message: &message }, &stopping).await {
                     return;
                 }
                 read.increment(1);
-                let record = Record { topic: &book.topic, message: &message };
-                let mark = RecordFingerprint { offset: record.offset(), timestamp: record.timestamp_ms() };
-                match book.open(mark).await {
-                    Some(entry) => handler.handle(record, Receipt::open(book.clone(), entry, budget.clone())).await,
+                let record = Record { topic: &state.topic, message: &message };
+                let fingerprint = RecordFingerprint { offset: record.offset(), timestamp: record.timestamp_ms() };
+                match state.open(fingerprint).await {
+                    Some(entry) => handler.handle(record, Receipt::open(state.clone(), entry, budget.clone())).await,
                     None => completed.increment(1),
                 }
                 tokio::task::coop::consume_budget().await;
             }
             Some(NextRecord::Unreadable(unreadable)) => {
-                pass_on_unreadable(&book, &budget, &unreadable, |it, receipt| {
+                pass_on_unreadable(&state, &budget, &unreadable, |it, receipt| {
                     handler.dead_letter_unreadable(it, receipt)
                 })
                 .await;

@@ -187,17 +187,17 @@ impl StatsKeeper {
 
     fn write_final(&mut self) {
         let deadline = Instant::now() + FINAL_WRITE_TIMEOUT;
-        let mut begun = false;
+        let mut has_started = false;
         while Instant::now() < deadline {
             if self.writer.is_idle() {
-                if begun && self.state.sums().unwritten_len() == 0 {
+                if has_started && self.state.sums().unwritten_len() == 0 {
                     return;
                 }
-                if begun && self.resume_after.is_some() {
+                if has_started && self.resume_after.is_some() {
                     self.write_counts();
                 } else {
-                    self.write(!begun);
-                    begun = true;
+                    self.write(!has_started);
+                    has_started = true;
                 }
             }
             self.handle_outcomes(POLL_TIMEOUT);

@@ -37,9 +37,9 @@ pub async fn read_endpoints(
     kafka: &HashMap<String, String>,
     now_ms: i64,
 ) -> Result<GroupStatus, topic_reader::Error> {
-    let journal = TopicReader::new(&config.topic, kafka.clone().into_iter().collect());
+    let topic_reader = TopicReader::new(&config.topic, kafka.clone().into_iter().collect());
     let range = Range { since_ms: Some(now_ms - MAX_REPORT_AGE_MS), ..Range::default() };
-    let page = journal.page(None, range, REPORT_LIMITS, |record| {
+    let page = topic_reader.page(None, range, REPORT_LIMITS, |record| {
         let key = std::str::from_utf8(record.key?).ok()?.strip_prefix(REPORT_PREFIX)?;
         // A report that a newer version wrote in another form is skipped.
         Some((key.to_owned(), EndpointsReport::read(record.value?).ok()?))
@@ -55,8 +55,8 @@ pub async fn read_endpoints(
 /// # Errors
 /// The topic can't be read, or not to its start.
 pub async fn catalogue(config: &Config, kafka: &HashMap<String, String>) -> Result<Catalogue, CatalogueReadError> {
-    let journal = TopicReader::new(&config.topic, kafka.clone().into_iter().collect());
-    let page = journal.page(None, Range::default(), CATALOGUE_LIMITS, |record| {
+    let topic_reader = TopicReader::new(&config.topic, kafka.clone().into_iter().collect());
+    let page = topic_reader.page(None, Range::default(), CATALOGUE_LIMITS, |record| {
         let key = std::str::from_utf8(record.key?).ok()?.strip_prefix(catalogue::TABLE_PREFIX)?;
         Some((key.to_owned(), record.value?.to_owned()))
     });

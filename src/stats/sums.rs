@@ -108,8 +108,8 @@ impl CountSums {
     /// Marks all own counts as unwritten, because the topic was recreated and lacks them. Counts of other runs stay
     /// valid.
     pub fn mark_all_unwritten(&mut self) {
-        for (event, of_event) in &self.events {
-            let own = of_event.run_hours.iter().filter(|cell| cell.run == self.run);
+        for (event, counts) in &self.events {
+            let own = counts.run_hours.iter().filter(|cell| cell.run == self.run);
             self.unwritten.extend(own.map(|cell| (cell.hour, *event)));
         }
     }

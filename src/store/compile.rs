@@ -67,8 +67,8 @@ impl Compiler {
         if self.index.has_no_active_events() {
             return;
         }
-        let of_webhooks = changes.webhooks.iter().flat_map(|webhook| definitions.events_of(*webhook));
-        for event in changes.events.iter().copied().chain(of_webhooks.map(|event| event.id)) {
+        let webhook_events = changes.webhooks.iter().flat_map(|webhook| definitions.events_of(*webhook));
+        for event in changes.events.iter().copied().chain(webhook_events.map(|event| event.id)) {
             if !definitions.is_active(event) {
                 self.index.end(event);
             }

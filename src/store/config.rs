@@ -45,8 +45,8 @@ pub struct Config {
 impl Config {
     pub fn limits(&self) -> DefinitionLimits {
         let Self { max_webhooks: webhooks, max_account_events: events, max_account_bytes: bytes, .. } = *self;
-        let of_account = Usage { webhooks, events, bytes };
-        DefinitionLimits { per_account: of_account, events_per_webhook: self.max_events, ..DefinitionLimits::default() }
+        let per_account = Usage { webhooks, events, bytes };
+        DefinitionLimits { per_account, events_per_webhook: self.max_events, ..DefinitionLimits::default() }
     }
 }
 

@@ -32,11 +32,11 @@ impl Follower {
     /// Follows the log until the stop. While brokers are unreachable, the definitions do not change, and the client
     /// reconnects automatically.
     pub fn follow(mut self) {
-        let mut looked_back = Instant::now();
-        let mut troubles = LoggedErrors::default();
+        let mut last_reread = Instant::now();
+        let mut logged_errors = LoggedErrors::default();
         while !self.stopping.is_cancelled() {
-            if looked_back.elapsed() >= REREAD_INTERVAL {
-                looked_back = Instant::now();
+            if last_reread.elapsed() >= REREAD_INTERVAL {
+                last_reread = Instant::now();
                 let _ = self.log.look_back();
             }
             match self.log.next(POLL_TIMEOUT) {
@@ -53,7 +53,7 @@ impl Follower {
                     }
                 }
                 LogEvent::Nothing => {}
-                LogEvent::Trouble(error) => troubles.report(&self.topic, &error),
+                LogEvent::Trouble(error) => logged_errors.report(&self.topic, &error),
             }
             self.state.apply_overdue_changes();
         }

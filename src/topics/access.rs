@@ -69,24 +69,23 @@ impl Cluster {
     pub async fn access(&self, config: &Config) -> AccessReport {
         let own: BTreeSet<String> = required_topics(config).into_iter().map(|topic| topic.name).collect();
         let seen = self.topics().keys().filter(|topic| config.source_of(topic).is_some());
-        let of_sources = seen.chain(config.sources.iter().flat_map(|source| &source.topics)).cloned();
-        let of_sources = of_sources.filter(|topic| !own.contains(topic)).collect::<BTreeSet<_>>();
-        let (own, of_sources, groups) = tokio::join!(
+        let source_topics = seen.chain(config.sources.iter().flat_map(|source| &source.topics)).cloned();
+        let source_topics = source_topics.filter(|topic| !own.contains(topic)).collect::<BTreeSet<_>>();
+        let (own, sources, groups) = tokio::join!(
             self.admin.access_to_topics(own),
-            self.admin.access_to_topics(of_sources),
+            self.admin.access_to_topics(source_topics),
             self.admin.access_to_groups(groups(config).into()),
         );
         let grantee = Grantee::of(config);
         let mut unknown = Vec::new();
-        let hidden =
-            [&own, &of_sources].into_iter().flatten().flatten().filter(|(_, access)| *access == Access::Denied);
+        let hidden = [&own, &sources].into_iter().flatten().flatten().filter(|(_, access)| *access == Access::Denied);
         let hidden = hidden.map(|(topic, _)| topic.clone()).collect();
         let mut lacks = missing_operations(ResourceKind::Topic, OWN_TOPIC_OPERATIONS, own, &mut unknown);
         lacks.extend(missing_operations(ResourceKind::Group, &[AclOperation::Read], groups, &mut unknown));
-        let of_sources = missing_operations(ResourceKind::Topic, &[AclOperation::Read], of_sources, &mut unknown);
+        let lacks_on_sources = missing_operations(ResourceKind::Topic, &[AclOperation::Read], sources, &mut unknown);
         AccessReport {
             missing_on_own: grantee.missing(lacks),
-            missing_on_sources: grantee.missing(of_sources),
+            missing_on_sources: grantee.missing(lacks_on_sources),
             unknown_reasons: unknown,
             hidden_topics: hidden,
         }
@@ -133,8 +132,8 @@ fn missing_operations(
             Access::Unknown(reason) => drop(reasons.insert(reason)),
         }),
     }
-    let told = |reason| format!("it is not known which ACLs this client has on {}s: {reason}", kind.noun());
-    let new: Vec<String> = reasons.into_iter().map(told).filter(|reason| !unknown.contains(reason)).collect();
+    let explain = |reason| format!("it is not known which ACLs this client has on {}s: {reason}", kind.noun());
+    let new: Vec<String> = reasons.into_iter().map(explain).filter(|reason| !unknown.contains(reason)).collect();
     unknown.extend(new);
     lacks
 }

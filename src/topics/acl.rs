@@ -63,11 +63,11 @@ impl Grantee {
         for MissingOperations { kind, name, operations } in lacks.into_iter().filter(|lack| !lack.operations.is_empty())
         {
             let prefix = (kind == ResourceKind::Topic && name.starts_with(&self.prefix)).then(|| self.prefix.clone());
-            let alike = |other: &&mut MissingAcls| {
+            let needs_same_command = |other: &&mut MissingAcls| {
                 (other.kind, &other.operations, &other.prefix) == (kind, &operations, &prefix)
             };
-            match missing.iter_mut().find(alike) {
-                Some(alike) => alike.names.push(name),
+            match missing.iter_mut().find(needs_same_command) {
+                Some(group) => group.names.push(name),
                 None => missing.push(MissingAcls {
                     kind,
                     operations,

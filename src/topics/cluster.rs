@@ -45,8 +45,8 @@ pub enum Error {
 
 /// Lists missing ACLs, each command on a separate line, because people copy it.
 fn missing_acls_text(missing: &[MissingAcls]) -> String {
-    let told = missing.iter().map(|acls| format!("{acls}; to fix it:\n  {}", acls.fix_command));
-    told.collect::<Vec<_>>().join("\n")
+    let texts = missing.iter().map(|acls| format!("{acls}; to fix it:\n  {}", acls.fix_command));
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 impl Cluster {

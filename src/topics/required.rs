@@ -179,9 +179,9 @@ impl RequiredTopic {
     pub fn check_settings(&self, partitions: usize, settings: &BTreeMap<String, String>, brokers: &str) -> TopicStatus {
         let policy = settings.get("cleanup.policy").map_or("unknown", String::as_str);
         let compacts = policy.split(',').any(|part| part.trim() == "compact");
-        let wrong = |found: String, needed: &str, why, mend| {
+        let wrong = |found: String, needed: &str, why, fix| {
             let needed = needed.to_owned();
-            TopicStatus::Wrong(WrongTopic { topic: self.name.clone(), key: self.key, found, needed, why, fix: mend })
+            TopicStatus::Wrong(WrongTopic { topic: self.name.clone(), key: self.key, found, needed, why, fix })
         };
         let set = |setting: &str| {
             format!(
@@ -217,7 +217,7 @@ impl RequiredTopic {
                 format!("set {key} = {partitions} on all instances, or set {} to another name", self.key),
             ),
             TopicRule::Retries { .. }
-                if number("max.message.bytes").is_some_and(|most| most < MAX_RECORD_BYTES as u64) =>
+                if number("max.message.bytes").is_some_and(|max_bytes| max_bytes < MAX_RECORD_BYTES as u64) =>
             {
                 wrong(
                     format!("max.message.bytes = {}", settings["max.message.bytes"]),
@@ -227,7 +227,7 @@ impl RequiredTopic {
                 )
             }
             TopicRule::Retries { delay }
-                if number("retention.ms").is_some_and(|kept| u128::from(kept) < delay.as_millis() * 2) =>
+                if number("retention.ms").is_some_and(|retention| u128::from(retention) < delay.as_millis() * 2) =>
             {
                 wrong(
                     format!("retention.ms = {}", settings["retention.ms"]),

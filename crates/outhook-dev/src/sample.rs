@@ -38,7 +38,7 @@ pub struct Change {
 
 /// All sample tables.
 pub struct Sample {
-    dice: Rng,
+    rng: Rng,
     made: u64,
     customers: Table<Customer>,
     admins: Table<Admin>,
@@ -49,7 +49,7 @@ pub struct Sample {
 impl Sample {
     pub fn new(seed: u64) -> Self {
         Self {
-            dice: Rng::with_seed(seed),
+            rng: Rng::with_seed(seed),
             made: 0,
             customers: Table::default(),
             admins: Table::default(),
@@ -62,11 +62,11 @@ impl Sample {
     pub fn next(&mut self, now: Timestamp) -> Change {
         self.made += 1;
         let id = format!("sample-{}", self.made);
-        match self.dice.u64(..100) {
-            0..40 => self.orders.change(id, now, &mut self.dice),
-            40..80 => self.customers.change(id, now, &mut self.dice),
-            80..90 => self.admins.change(id, now, &mut self.dice),
-            _ => self.products.change(id, now, &mut self.dice),
+        match self.rng.u64(..100) {
+            0..40 => self.orders.change(id, now, &mut self.rng),
+            40..80 => self.customers.change(id, now, &mut self.rng),
+            80..90 => self.admins.change(id, now, &mut self.rng),
+            _ => self.products.change(id, now, &mut self.rng),
         }
     }
 }
@@ -84,36 +84,36 @@ impl<R> Default for Table<R> {
 }
 
 impl<R: SampleRow> Table<R> {
-    fn change(&mut self, id: String, now: Timestamp, dice: &mut Rng) -> Change {
-        let source = chance(dice, 90).then(|| pick(dice, &SOURCES));
+    fn change(&mut self, id: String, now: Timestamp, rng: &mut Rng) -> Change {
+        let source = chance(rng, 90).then(|| pick(rng, &SOURCES));
         let made = Made { id, now, source };
-        match dice.u64(..100) {
-            _ if self.rows.is_empty() => self.insert(made, dice),
-            0..30 if self.rows.len() < MAX_ROWS => self.insert(made, dice),
-            30..80 => self.update(made, dice),
-            _ => self.delete(made, dice),
+        match rng.u64(..100) {
+            _ if self.rows.is_empty() => self.insert(made, rng),
+            0..30 if self.rows.len() < MAX_ROWS => self.insert(made, rng),
+            30..80 => self.update(made, rng),
+            _ => self.delete(made, rng),
         }
     }
 
-    fn insert(&mut self, made: Made, dice: &mut Rng) -> Change {
+    fn insert(&mut self, made: Made, rng: &mut Rng) -> Change {
         self.born += 1;
-        let row = R::new(self.born, made.now, dice);
+        let row = R::new(self.born, made.now, rng);
         let change = made.into_change(Operation::Insert, None, Some(&row), R::fires(Operation::Insert));
         self.rows.push(row);
         change
     }
 
-    fn update(&mut self, made: Made, dice: &mut Rng) -> Change {
-        let index = dice.usize(..self.rows.len());
+    fn update(&mut self, made: Made, rng: &mut Rng) -> Change {
+        let index = rng.usize(..self.rows.len());
         let row = &mut self.rows[index];
         let before = row.clone();
-        row.alter(dice);
+        row.alter(rng);
         let fires = R::update_fires(&before, row, made.source);
         made.into_change(Operation::Update, Some(&before), Some(row), fires)
     }
 
-    fn delete(&mut self, made: Made, dice: &mut Rng) -> Change {
-        let index = dice.usize(..self.rows.len());
+    fn delete(&mut self, made: Made, rng: &mut Rng) -> Change {
+        let index = rng.usize(..self.rows.len());
         let row = self.rows.swap_remove(index);
         made.into_change(Operation::Delete, Some(&row), None, R::fires(Operation::Delete))
     }

@@ -64,11 +64,11 @@ impl Connections {
     pub fn evict_idle(&self) {
         let before = self.now_ms().saturating_sub(MIN_IDLE_BEFORE_EVICTION.as_millis() as u64);
         let open = self.open();
-        let mut of_address: HashMap<IpAddr, usize> = HashMap::new();
-        open.values().for_each(|open| *of_address.entry(open.peer).or_default() += 1);
-        let still = open.values().filter(|open| open.last_activity_ms.load(Ordering::Relaxed) <= before);
-        let first = still.max_by_key(|open| {
-            (of_address[&open.peer], std::cmp::Reverse(open.last_activity_ms.load(Ordering::Relaxed)))
+        let mut connections_by_peer: HashMap<IpAddr, usize> = HashMap::new();
+        open.values().for_each(|open| *connections_by_peer.entry(open.peer).or_default() += 1);
+        let idle = open.values().filter(|open| open.last_activity_ms.load(Ordering::Relaxed) <= before);
+        let first = idle.max_by_key(|open| {
+            (connections_by_peer[&open.peer], std::cmp::Reverse(open.last_activity_ms.load(Ordering::Relaxed)))
         });
         if let Some(open) = first {
             open.close_signal.notify_one();
@@ -93,8 +93,8 @@ impl ConnectionEntry {
     /// Resolves when the connection must close: another one needs its permit, or it was idle for [`MAX_IDLE`].
     pub async fn wait_until_closed(&self) {
         loop {
-            let still_ms = self.connections.now_ms().saturating_sub(self.open.last_activity_ms.load(Ordering::Relaxed));
-            let left = MAX_IDLE.saturating_sub(Duration::from_millis(still_ms));
+            let idle_ms = self.connections.now_ms().saturating_sub(self.open.last_activity_ms.load(Ordering::Relaxed));
+            let left = MAX_IDLE.saturating_sub(Duration::from_millis(idle_ms));
             if left.is_zero() {
                 return;
             }

@@ -143,8 +143,8 @@ impl DeadLettersQuery {
 
 /// Parses a class. An unknown class is accepted: letters of other versions may have it.
 fn class(given: String) -> Result<String, ApiError> {
-    let of_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    if (1..=40).contains(&given.len()) && given.bytes().all(of_word) {
+    let is_word_byte = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if (1..=40).contains(&given.len()) && given.bytes().all(is_word_byte) {
         return Ok(given);
     }
     Err(ApiError::query(format!("Class is {given:?}: use a word such as status_5xx or timeout")))

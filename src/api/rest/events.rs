@@ -44,12 +44,12 @@ pub(super) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
-    JsonBody(wanted): JsonBody<EventWanted>,
+    JsonBody(request): JsonBody<EventWanted>,
 ) -> Result<(StatusCode, Json<EventCreated>), ApiError> {
     api.wait_for_catalogue().await;
-    let made = api.edit(&caller, move |draft, terms| edit::create_event(draft, &webhook, &wanted, terms)).await?;
-    let on = is_webhook_enabled(&api, &made);
-    Ok((StatusCode::CREATED, Json(EventCreated::of(made, on))))
+    let made = api.edit(&caller, move |draft, terms| edit::create_event(draft, &webhook, &request, terms)).await?;
+    let webhook_enabled = is_webhook_enabled(&api, &made);
+    Ok((StatusCode::CREATED, Json(EventCreated::of(made, webhook_enabled))))
 }
 
 /// Read an event.
@@ -64,8 +64,8 @@ pub(super) async fn read(
     let found = api.store.with(|definitions| {
         edit::event(&PendingDefinitions::new(definitions), (&webhook, &event), &caller.account).cloned()
     })?;
-    let on = is_webhook_enabled(&api, &found);
-    Ok(Json(event_read(&api, found, on, &caller.account)))
+    let webhook_enabled = is_webhook_enabled(&api, &found);
+    Ok(Json(event_read(&api, found, webhook_enabled, &caller.account)))
 }
 
 /// Replace an event. It keeps its id.
@@ -77,15 +77,15 @@ pub(super) async fn replace(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((webhook, event)): Path<(String, String)>,
-    JsonBody(wanted): JsonBody<EventWanted>,
+    JsonBody(request): JsonBody<EventWanted>,
 ) -> Result<Json<EventChanged>, ApiError> {
     let replace = move |draft: &PendingDefinitions<'_>, terms: &edit::RequestContext<'_>| {
-        edit::replace_event(draft, (&webhook, &event), &wanted, terms)
+        edit::replace_event(draft, (&webhook, &event), &request, terms)
     };
     api.wait_for_catalogue().await;
     let replaced = api.edit(&caller, replace).await?;
-    let on = is_webhook_enabled(&api, &replaced);
-    Ok(Json(EventChanged::of(replaced, on)))
+    let webhook_enabled = is_webhook_enabled(&api, &replaced);
+    Ok(Json(EventChanged::of(replaced, webhook_enabled)))
 }
 
 /// Delete an event.
@@ -106,10 +106,10 @@ fn is_webhook_enabled(api: &Api, event: &Event) -> bool {
     api.store.with(|definitions| definitions.webhook(event.webhook).is_some_and(|webhook| webhook.enabled))
 }
 
-fn event_read(api: &Api, event: Event, on: bool, account: &AccountId) -> EventRead {
+fn event_read(api: &Api, event: Event, webhook_enabled: bool, account: &AccountId) -> EventRead {
     let counts = api.counts([event.id].into_iter());
     let object_id = object_id(account, &event.object_name);
-    EventRead::of(event, on, object_id, counts)
+    EventRead::of(event, webhook_enabled, object_id, counts)
 }
 
 /// A UUID (version 8, RFC 9562) made from account and table, because every instance must return the same one.

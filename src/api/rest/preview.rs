@@ -89,16 +89,14 @@ pub(super) async fn of_event(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path((webhook, event)): Path<(String, String)>,
-    asked: PreviewBody,
+    body: PreviewBody,
 ) -> Result<Json<PreviewResponse>, ApiError> {
     let (webhook, event) = api.store.with(|definitions| {
         let draft = PendingDefinitions::new(definitions);
         let event = edit::event(&draft, (&webhook, &event), &caller.account)?.clone();
         Ok::<_, ApiError>((edit::webhook(&draft, &webhook, &caller.account)?.clone(), event))
     })?;
-    run_blocking(api, caller.account, move |api, account| api.preview(account, &webhook, &event, &asked))
-        .await
-        .map(Json)
+    run_blocking(api, caller.account, move |api, account| api.preview(account, &webhook, &event, &body)).await.map(Json)
 }
 
 /// Show the message that an event would send if it were created.
@@ -109,21 +107,21 @@ pub(super) async fn of_draft(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
-    asked: PreviewBody,
+    body: PreviewBody,
 ) -> Result<Json<PreviewResponse>, ApiError> {
     let webhook = api.webhook(&webhook, &caller)?;
-    let wanted = asked
+    let event_request = body
         .request
         .event
         .as_ref()
         .ok_or_else(|| ApiError::body("Event is required: the event as it would be created"))?;
     let refused = |refusal| ApiError::body(format!("Event: {refusal}"));
-    let event =
-        edit::build_event(EventId::from_random([0; 6]), webhook.id, wanted, &webhook.created).map_err(refused)?;
+    let event = edit::build_event(EventId::from_random([0; 6]), webhook.id, event_request, &webhook.created)
+        .map_err(refused)?;
     api.wait_for_catalogue().await;
     run_blocking(api, caller.account, move |api, account| {
         api.known_names(&event, account).map_err(refused)?;
-        api.preview(account, &webhook, &event, &asked)
+        api.preview(account, &webhook, &event, &body)
     })
     .await
     .map(Json)
@@ -137,7 +135,7 @@ pub(super) async fn explain(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(webhook): Path<String>,
-    asked: PreviewBody,
+    body: PreviewBody,
 ) -> Result<Json<Vec<EventExplanation>>, ApiError> {
     let (webhook, events) = api.store.with(|definitions| {
         let webhook = edit::webhook(&PendingDefinitions::new(definitions), &webhook, &caller.account)?.clone();
@@ -145,8 +143,8 @@ pub(super) async fn explain(
         Ok::<_, ApiError>((webhook, events))
     })?;
     let explained = run_blocking(api, caller.account, move |api, account| {
-        let table = asked.request.table.as_deref().map(|table| (table, None));
-        api.record(account, table, &asked)?.with_row_change(account, |change| {
+        let table = body.request.table.as_deref().map(|table| (table, None));
+        api.record(account, table, &body)?.with_row_change(account, |change| {
             let verdicts = matching::explain(change, events.iter().map(|event| (&webhook, event)));
             let explained = |(event, verdict): (&Event, matching::EventVerdict)| EventExplanation {
                 event_id: event.id.to_string(),
@@ -225,9 +223,9 @@ impl Api {
         &self,
         account: &AccountId,
         table: Option<(&str, Option<Operation>)>,
-        asked: &PreviewBody,
+        body: &PreviewBody,
     ) -> Result<SampleRecord, ApiError> {
-        if let Some(change) = &asked.raw_change {
+        if let Some(change) = &body.raw_change {
             let sample = Sample {
                 topic: "preview".into(),
                 partition: 0,
@@ -258,9 +256,9 @@ impl Api {
         account: &AccountId,
         webhook: &Webhook,
         event: &Event,
-        asked: &PreviewBody,
+        body: &PreviewBody,
     ) -> Result<PreviewResponse, ApiError> {
-        let record = self.record(account, Some((&event.object_name, Some(event.operation))), asked)?;
+        let record = self.record(account, Some((&event.object_name, Some(event.operation))), body)?;
         let mut renderer = Renderer::new(self.attachment_url.clone());
         let table = self.store.with(|definitions| definitions.table(account, &event.object_name).cloned());
         let warnings = self.warnings(account, event, table.as_ref());
@@ -276,9 +274,9 @@ impl Api {
             });
             let reason = verdict.as_ref().map_or(String::new(), |verdict| verdict.reason.to_string());
             let fires = verdict.is_some_and(|verdict| matches!(verdict.reason, Reason::Fires(_)));
-            let left_out = webhook.urls.len().saturating_sub(messages.len());
-            let warning = format!("the messages to {left_out} more URLs are not shown: in total they are too large");
-            let warnings = warnings.into_iter().chain((left_out > 0).then_some(warning)).collect();
+            let omitted = webhook.urls.len().saturating_sub(messages.len());
+            let warning = format!("the messages to {omitted} more URLs are not shown: in total they are too large");
+            let warnings = warnings.into_iter().chain((omitted > 0).then_some(warning)).collect();
             Ok(PreviewResponse { fires, reason, messages: shown.collect(), warnings })
         })?
     }

@@ -241,13 +241,13 @@ impl WebhookRead {
 }
 
 impl EventCreated {
-    /// `on`: whether its webhook is enabled.
-    pub fn of(event: Event, on: bool) -> Self {
+    /// `webhook_enabled`: whether its webhook is enabled.
+    pub fn of(event: Event, webhook_enabled: bool) -> Self {
         let (fields, template) = event.payload.parts();
         Self {
             id: event.id.to_string(),
             event_type: event.type_as_given.unwrap_or_else(|| event.operation.event_type().to_owned()),
-            status: Status::of(event.enabled && on),
+            status: Status::of(event.enabled && webhook_enabled),
             object_name: event.object_name,
             object_fields: event.object_fields,
             event_sources: event.event_sources,
@@ -260,15 +260,15 @@ impl EventCreated {
 }
 
 impl EventChanged {
-    pub fn of(mut event: Event, on: bool) -> Self {
+    pub fn of(mut event: Event, webhook_enabled: bool) -> Self {
         let (last_modified, modified_by) = event.modified.take().map(|stamp| (stamp.at, stamp.by)).unzip();
-        Self { event: EventCreated::of(event, on), last_modified, modified_by }
+        Self { event: EventCreated::of(event, webhook_enabled), last_modified, modified_by }
     }
 }
 
 impl EventRead {
-    pub fn of(event: Event, on: bool, object_id: String, counts: Counts) -> Self {
+    pub fn of(event: Event, webhook_enabled: bool, object_id: String, counts: Counts) -> Self {
         let version = event.version;
-        Self { event: EventChanged::of(event, on), object_id, counts, version }
+        Self { event: EventChanged::of(event, webhook_enabled), object_id, counts, version }
     }
 }

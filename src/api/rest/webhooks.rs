@@ -56,8 +56,8 @@ pub(super) struct SecretRegenerated {
     responses((status = 200, description = "The webhooks.", body = [WebhookRead])))]
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Json<Listed<WebhookRead>> {
     let found: Vec<_> = api.store.with(|definitions| {
-        let of_account = definitions.webhooks_of(&caller.account);
-        of_account.map(|webhook| webhook_without_counts(&api, definitions, webhook, caller.legacy)).collect()
+        let webhooks = definitions.webhooks_of(&caller.account);
+        webhooks.map(|webhook| webhook_without_counts(&api, definitions, webhook, caller.legacy)).collect()
     });
     // Add counts after the lock on the definitions is released.
     let webhooks: Vec<_> = found.into_iter().map(|found| add_counts(&api, found)).collect();
@@ -71,9 +71,9 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Json<Li
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    JsonBody(wanted): JsonBody<WebhookRequest>,
+    JsonBody(request): JsonBody<WebhookRequest>,
 ) -> Result<(StatusCode, Json<WebhookCreated>), ApiError> {
-    let made = api.edit(&caller, move |draft, terms| edit::create_webhook(draft, &wanted, terms)).await?;
+    let made = api.edit(&caller, move |draft, terms| edit::create_webhook(draft, &request, terms)).await?;
     Ok((StatusCode::CREATED, Json(WebhookCreated::of(made, &api.policy.limits))))
 }
 
@@ -101,9 +101,9 @@ pub(super) async fn change(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(id): Path<String>,
-    JsonBody(wanted): JsonBody<WebhookRequest>,
+    JsonBody(request): JsonBody<WebhookRequest>,
 ) -> Result<Json<WebhookView>, ApiError> {
-    let changed = api.edit(&caller, move |draft, terms| edit::change_webhook(draft, &id, &wanted, terms)).await?;
+    let changed = api.edit(&caller, move |draft, terms| edit::change_webhook(draft, &id, &request, terms)).await?;
     Ok(Json(
         api.store.with(|definitions| WebhookView::of(&changed, definitions.events_of(changed.id), &api.policy.limits)),
     ))
@@ -130,10 +130,10 @@ pub(super) async fn regenerate_secret(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(id): Path<String>,
-    OptionalBody(wanted): OptionalBody<SecretRequest>,
+    OptionalBody(request): OptionalBody<SecretRequest>,
 ) -> Result<Json<SecretRegenerated>, ApiError> {
-    rules::check_secret_not_chosen(wanted.secret.as_ref(), None).map_err(EditError::from)?;
-    let overlap = wanted.overlap_seconds.unwrap_or(DEFAULT_OVERLAP_SECONDS);
+    rules::check_secret_not_chosen(request.secret.as_ref(), None).map_err(EditError::from)?;
+    let overlap = request.overlap_seconds.unwrap_or(DEFAULT_OVERLAP_SECONDS);
     if overlap > MAX_OVERLAP_SECONDS {
         return Err(ApiError::body(format!(
             "OverlapSeconds is {overlap}, but at most {MAX_OVERLAP_SECONDS} are allowed"

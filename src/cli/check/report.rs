@@ -36,8 +36,8 @@ impl CheckReport {
         self.lines.push(ReportLine { verdict: CheckVerdict::Warning, subject, text, fix: None });
     }
 
-    pub fn add_error(&mut self, subject: &'static str, text: String, mend: String) {
-        self.lines.push(ReportLine { verdict: CheckVerdict::Error, subject, text, fix: Some(mend) });
+    pub fn add_error(&mut self, subject: &'static str, text: String, fix: String) {
+        self.lines.push(ReportLine { verdict: CheckVerdict::Error, subject, text, fix: Some(fix) });
     }
 
     pub fn add_planned_step(&mut self, text: String) {
@@ -55,15 +55,15 @@ impl CheckReport {
 
 impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for ReportLine { verdict, subject, text, fix: mend } in &self.lines {
+        for ReportLine { verdict, subject, text, fix } in &self.lines {
             let verdict = match verdict {
                 CheckVerdict::Correct => "right",
                 CheckVerdict::Warning => "warning",
                 CheckVerdict::Error => "wrong",
             };
             writeln!(f, "{verdict:<9}{subject:<15}{}", lines(text))?;
-            if let Some(mend) = mend {
-                writeln!(f, "{:24}to fix it: {}", "", lines(mend))?;
+            if let Some(fix) = fix {
+                writeln!(f, "{:24}to fix it: {}", "", lines(fix))?;
             }
         }
         for step in &self.planned_steps {

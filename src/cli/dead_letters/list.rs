@@ -52,9 +52,8 @@ pub struct FilterArgs {
 
 impl From<FilterArgs> for DeadLetterFilter {
     fn from(args: FilterArgs) -> Self {
-        let FilterArgs { record_selector: whose, endpoint, class, time_range: TimeRangeArgs { since, until }, kind } =
-            args;
-        let RecordSelectorArgs { account, webhook, event, message } = whose;
+        let FilterArgs { record_selector, endpoint, class, time_range: TimeRangeArgs { since, until }, kind } = args;
+        let RecordSelectorArgs { account, webhook, event, message } = record_selector;
         Self { kind, class, account, webhook, event, message, endpoint, since, until }
     }
 }

@@ -81,18 +81,17 @@ pub(super) async fn run(
     terminal: Terminal,
 ) -> Result<ExitCode, DeadLettersError> {
     let Args { mut ids, filter, all: _, again, dry_run, by, json } = args;
-    let (look, write) = (UNLIMITED_TIME, UNLIMITED_TIME);
     let order = RedriveOptions {
         include_redriven: again,
         dry_run,
         definitions_offset: definitions,
         requested_by: by,
-        marker_scan_timeout: look,
-        write_timeout: write,
+        marker_scan_timeout: UNLIMITED_TIME,
+        write_timeout: UNLIMITED_TIME,
     };
     let filter = DeadLetterFilter::from(filter);
     let mut redriven = RedriveMarkers::for_letters(&filter);
-    let mut told = RedriveProgress {
+    let mut progress = RedriveProgress {
         dry_run,
         json,
         terminal,
@@ -100,21 +99,21 @@ pub(super) async fn run(
         skipped_by_reason: BTreeMap::new(),
         has_failures: false,
     };
-    let turns = if ids.is_empty() {
-        find_matching(letters, &mut redriven, &filter, &order, &told).await?
+    let plan = if ids.is_empty() {
+        find_matching(letters, &mut redriven, &filter, &order, &progress).await?
     } else {
         ids.sort_unstable();
         ids.dedup();
-        find_by_ids(letters, &ids, &mut told).await?
+        find_by_ids(letters, &ids, &mut progress).await?
     };
-    let (most, most_bytes) = BATCH_LIMITS;
-    for ids in turns.batches(most, most_bytes) {
+    let (max_letters, max_bytes) = BATCH_LIMITS;
+    for ids in plan.batches(max_letters, max_bytes) {
         let found = letters.read_many(&ids, PAGE_LIMITS.max_time).await?;
-        let there: HashSet<_> = found.iter().map(|found| found.letter.id).collect();
-        told.report_missing(ids.into_iter().filter(|id| !there.contains(id)))?;
-        told.report_outcomes(&redrive.send(found, letters, &mut redriven, &order).await?)?;
+        let found_ids: HashSet<_> = found.iter().map(|found| found.letter.id).collect();
+        progress.report_missing(ids.into_iter().filter(|id| !found_ids.contains(id)))?;
+        progress.report_outcomes(&redrive.send(found, letters, &mut redriven, &order).await?)?;
     }
-    Ok(told.print_summary()?)
+    Ok(progress.print_summary()?)
 }
 
 /// Finds all letters that match the filter.
@@ -123,21 +122,21 @@ async fn find_matching(
     redriven: &mut RedriveMarkers,
     filter: &DeadLetterFilter,
     order: &RedriveOptions,
-    told: &RedriveProgress,
+    progress: &RedriveProgress,
 ) -> Result<RedrivePlan, DeadLettersError> {
-    let (mut turns, mut from) = (RedrivePlan::default(), None);
+    let (mut plan, mut from) = (RedrivePlan::default(), None);
     loop {
         let mut page = letters.page(filter.clone(), from, PAGE_LIMITS).await?;
-        page.found.iter().for_each(|letter| turns.add(letter));
-        told.terminal.clear_progress();
-        told.terminal.show_progress(format_args!("{} found, searching for more", turns.count()));
+        page.found.iter().for_each(|letter| plan.add(letter));
+        progress.terminal.clear_progress();
+        progress.terminal.show_progress(format_args!("{} found, searching for more", plan.count()));
         if !order.include_redriven {
             // From the newest back: if there are too many markers, the markers of the newest letters are kept.
             redriven.set_redriven(&mut page.found, letters, order.marker_scan_timeout).await?;
         }
         from = page.next_cursor;
         if from.is_none() {
-            return Ok(turns);
+            return Ok(plan);
         }
     }
 }
@@ -146,16 +145,16 @@ async fn find_matching(
 async fn find_by_ids(
     letters: &DeadLetterReader,
     ids: &[DeadLetterId],
-    told: &mut RedriveProgress,
+    progress: &mut RedriveProgress,
 ) -> Result<RedrivePlan, DeadLettersError> {
-    let mut turns = RedrivePlan::default();
+    let mut plan = RedrivePlan::default();
     for ids in ids.chunks(MAX_IDS_PER_LOOKUP) {
         let found = letters.read_by_ids(ids, PAGE_LIMITS.max_time).await?;
         let missing = ids.iter().zip(&found).filter(|(_, found)| found.is_none());
-        told.report_missing(missing.map(|(id, _)| *id))?;
-        found.iter().flatten().for_each(|found| turns.add(&found.letter));
+        progress.report_missing(missing.map(|(id, _)| *id))?;
+        found.iter().flatten().for_each(|found| plan.add(&found.letter));
     }
-    Ok(turns)
+    Ok(plan)
 }
 
 /// Counts and output so far.

@@ -59,8 +59,8 @@ pub(super) async fn run(args: &Args, letters: &DeadLetterReader, terminal: Termi
     };
     for id in ids {
         let mut opened = letters.read_one(id, READ_TIMEOUT).await?.ok_or(DeadLettersError::NoLetter(id))?;
-        let of_it = DeadLetterFilter { message: opened.letter.message, ..DeadLetterFilter::default() };
-        RedriveMarkers::for_letters(&of_it)
+        let filter = DeadLetterFilter { message: opened.letter.message, ..DeadLetterFilter::default() };
+        RedriveMarkers::for_letters(&filter)
             .set_redriven(std::slice::from_mut(&mut opened.letter), letters, READ_TIMEOUT)
             .await?;
         io::stdout().write_all(output_text(&opened, args).as_bytes())?;

@@ -29,8 +29,8 @@ pub struct DeadLetterFilter {
 impl DeadLetterFilter {
     /// Whether this letter matches. A value that the letter lacks does not match.
     pub fn matches(&self, letter: &DeadLetter) -> bool {
-        fn is<T: PartialEq>(asked: &Option<T>, told: &Option<T>) -> bool {
-            asked.is_none() || asked == told
+        fn is<T: PartialEq>(expected: &Option<T>, actual: &Option<T>) -> bool {
+            expected.is_none() || expected == actual
         }
         let kind = self.kind.is_some() || letter.kind != Some(DeadLetterKind::Redriven);
         kind && is(&self.kind, &letter.kind)

@@ -102,7 +102,7 @@ impl<'p> Planner<'p> {
             (None, Some(before)) => before.secret.clone(),
             (None, None) => Secret::from_random(edit::random_bytes(self.context.random)),
         };
-        let (handling, kept) = self.build_delivery_settings(entry, before)?;
+        let (handling, retained) = self.build_delivery_settings(entry, before)?;
         let throttling = |calls: u32| rules::call_throttling(calls.into(), &self.context.policy.limits);
         let call_throttling = entry.call_throttling.map(throttling).transpose()?.flatten();
         let webhook = Webhook {
@@ -123,7 +123,7 @@ impl<'p> Planner<'p> {
         };
         rules::webhook(&webhook, self.context.policy)?;
         rules::destinations(&webhook, self.context.policy)?;
-        before.map_or(Ok(()), |before| retained_secrets::check(&kept, before, &webhook))?;
+        before.map_or(Ok(()), |before| retained_secrets::check(&retained, before, &webhook))?;
         rules::unique_name(&webhook, &PendingDefinitions::new(self.definitions))?;
         Ok(webhook)
     }
@@ -134,12 +134,12 @@ impl<'p> Planner<'p> {
         entry: &WebhookEntry,
         before: Option<&Webhook>,
     ) -> Result<(DeliverySettings, Vec<RetainedText>), ProblemReason> {
-        let mut handling = DeliverySettings::from(entry.settings());
-        for (field, secret) in handling.secrets_mut() {
+        let mut settings = DeliverySettings::from(entry.settings());
+        for (field, secret) in settings.secrets_mut() {
             secret.0 = self.resolve_secret(field, &secret.0)?;
         }
-        let kept = handling.restore_hidden(before.map(|before| &before.handling));
-        Ok((handling, kept))
+        let retained = settings.restore_hidden(before.map(|before| &before.handling));
+        Ok((settings, retained))
     }
 
     /// The text itself, or the secret that it refers to.
@@ -159,29 +159,30 @@ impl<'p> Planner<'p> {
 
     /// Plans a webhook's events. Unchanged ones are omitted.
     fn events(&mut self, entry: &'p WebhookEntry, webhook: &Webhook) -> Vec<Change<Event>> {
-        let mut there: HashMap<EventIdentity<'p>, &'p Event> = HashMap::new();
+        let mut existing: HashMap<EventIdentity<'p>, &'p Event> = HashMap::new();
         let mut not_named: Vec<&Event> = Vec::new();
         for event in self.definitions.events_of(webhook.id) {
             // Only another program can write two events of one identity. The file can name only one of them.
-            not_named.extend(there.insert(identity(event.operation, &event.object_name, &event.object_fields), event));
+            let identity = identity(event.operation, &event.object_name, &event.object_fields);
+            not_named.extend(existing.insert(identity, event));
         }
         let mut lines: HashMap<EventIdentity<'p>, u64> = HashMap::new();
         let mut changes: Vec<(Location, Change<Event>)> = Vec::new();
         for Spanned { value: entry, referenced: location, .. } in &entry.events {
-            let wanted = rules::operation(&entry.event_type).map_err(ProblemReason::from).and_then(|operation| {
+            let planned = rules::operation(&entry.event_type).map_err(ProblemReason::from).and_then(|operation| {
                 let identity = identity(operation, &entry.object_name, &entry.object_fields);
-                let before = there.remove(&identity);
+                let before = existing.remove(&identity);
                 match lines.insert(identity, location.line()) {
                     Some(line) => Err(ProblemReason::Duplicate(line)),
                     None => self.plan_event(webhook, operation, entry, before),
                 }
             });
-            match wanted {
+            match planned {
                 Ok(change) => changes.push((*location, change)),
                 Err(reason) => self.problem(*location, describe(entry), reason),
             }
         }
-        not_named.extend(there.into_values());
+        not_named.extend(existing.into_values());
         not_named.sort_by_key(|event| event.id);
         if self.context.prune {
             changes.splice(0..0, not_named.drain(..).map(|gone| (Location::UNKNOWN, Change::Delete(gone.clone()))));
@@ -235,9 +236,9 @@ impl<'p> Planner<'p> {
             };
             lines.insert(event.id, location.line());
             if let Err(refusal) = slots.claim(event) {
-                let of_file = refusal.other_event().and_then(|other| Some((other, *lines.get(&other)?)));
+                let in_file = refusal.other_event().and_then(|other| Some((other, *lines.get(&other)?)));
                 let subject = format!("event {} of {:?}", event.operation.event_type(), event.object_name);
-                let reason = match of_file {
+                let reason = match in_file {
                     Some((other, line)) => ProblemReason::ConflictInFile { refusal, other, line },
                     None => refusal.into(),
                 };
@@ -264,14 +265,14 @@ impl<'p> Planner<'p> {
     }
 
     fn new_webhook_id(&mut self) -> WebhookId {
-        let (there, new) = (self.definitions, &mut self.new_webhooks);
-        let is_unused = |id| there.webhook(id).is_none() && new.insert(id);
+        let (definitions, new) = (self.definitions, &mut self.new_webhooks);
+        let is_unused = |id| definitions.webhook(id).is_none() && new.insert(id);
         edit::unused_id(self.context.random, WebhookId::from_random, is_unused)
     }
 
     fn new_event_id(&mut self) -> EventId {
-        let (there, new) = (self.definitions, &mut self.new_events);
-        let is_unused = |id| there.event(id).is_none() && new.insert(id);
+        let (definitions, new) = (self.definitions, &mut self.new_events);
+        let is_unused = |id| definitions.event(id).is_none() && new.insert(id);
         edit::unused_id(self.context.random, EventId::from_random, is_unused)
     }
 

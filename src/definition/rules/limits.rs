@@ -19,8 +19,8 @@ pub struct DefinitionLimits {
 
 impl Default for DefinitionLimits {
     fn default() -> Self {
-        let of_account = Usage { webhooks: 100_000, events: 200_000, bytes: 32 * 1024 * 1024 };
-        Self { per_account: of_account, events_per_webhook: 10_000, max_call_throttling: 1_000_000 }
+        let per_account = Usage { webhooks: 100_000, events: 200_000, bytes: 32 * 1024 * 1024 };
+        Self { per_account, events_per_webhook: 10_000, max_call_throttling: 1_000_000 }
     }
 }
 
@@ -53,12 +53,12 @@ impl DefinitionLimits {
         }
     }
 
-    /// Checks that a webhook with `there` events may have one more.
+    /// Checks that a webhook with `event_count` events may have one more.
     ///
     /// # Errors
     /// [`Violation::LimitExceeded`].
-    pub fn check_events_of_webhook(&self, there: usize) -> Result<(), Violation> {
-        let (most, wanted) = (self.events_per_webhook, there + 1);
+    pub fn check_events_of_webhook(&self, event_count: usize) -> Result<(), Violation> {
+        let (most, wanted) = (self.events_per_webhook, event_count + 1);
         let full = Violation::LimitExceeded { owner: "webhook", wanted, most, things: "events", key: "max_events" };
         if wanted > most { Err(full) } else { Ok(()) }
     }

@@ -71,9 +71,9 @@ impl LaneState {
     }
 
     /// Whether a full lane delays other endpoints.
-    pub(super) fn is_slow(&mut self, most: usize, shared: &DeliveryContext, now: Duration) -> bool {
+    pub(super) fn is_slow(&mut self, limit: usize, shared: &DeliveryContext, now: Duration) -> bool {
         let is_behind = self.is_behind(now);
-        (self.full, self.full_at) = (true, most);
+        (self.full, self.full_at) = (true, limit);
         !self.breaker.is_open() && self.pace.is_slow(self.calls, is_behind, shared.clock.read())
     }
 }

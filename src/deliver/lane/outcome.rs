@@ -245,7 +245,8 @@ mod tests {
     fn copies_of_a_call_have_the_same_jitter_and_attempts_another() {
         let call = |number| CallId(Uuid::from_u128(number));
         assert_eq!(jitter_bits(call(7), 1), jitter_bits(call(7), 1));
-        let bits: Vec<u32> = (0..4).flat_map(|id| (0..4).map(move |number| jitter_bits(call(id << 8), number))).collect();
+        let bits: Vec<u32> =
+            (0..4).flat_map(|id| (0..4).map(move |number| jitter_bits(call(id << 8), number))).collect();
         let low = bits.iter().filter(|bits| **bits < u32::MAX / 2).count();
         assert!((3..=13).contains(&low), "not spread: {bits:x?}");
     }

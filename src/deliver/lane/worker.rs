@@ -58,12 +58,12 @@ pub(in crate::deliver) async fn run(lane: Arc<Lane>) {
             duration: worker.attempt.elapsed(),
         };
         let entry = conclude(&worker.lane, queued, sent, head);
-        let begun = match body {
+        let body_start = match body {
             Some(body) => worker.read_to_end(body, entry.as_ref().map_or(0, PendingEntry::wanted)).await,
             None => Vec::new(),
         };
         if let Some(entry) = entry {
-            entry.write(&*worker.lane.shared.call_sink, &begun);
+            entry.write(&*worker.lane.shared.call_sink, &body_start);
         }
     }
 }
@@ -310,19 +310,19 @@ impl Worker {
     /// Reads the rest of a response, so that its connection can be used again. Returns at most the first `keep`
     /// bytes. If the body is too large or too slow, the connection is closed.
     async fn read_to_end(&mut self, body: Incoming, keep: usize) -> Vec<u8> {
-        let mut begun = Vec::new();
+        let mut body_start = Vec::new();
         if body.is_end_stream() {
-            return begun;
+            return body_start;
         }
-        let Some(mut connection) = self.connection.take() else { return begun };
+        let Some(mut connection) = self.connection.take() else { return body_start };
         let reading = ends_within(body, self.lane.shared.config.response_bytes, |data| {
-            let room = keep.saturating_sub(begun.len());
-            begun.extend_from_slice(&data[..data.len().min(room)]);
+            let room = keep.saturating_sub(body_start.len());
+            body_start.extend_from_slice(&data[..data.len().min(room)]);
         });
         if self.answer.run_until(Instant::now() + REST_TIMEOUT, connection.drive_while(reading)).await == Some(true) {
             self.connection = Some(connection);
         }
-        begun
+        body_start
     }
 }
 

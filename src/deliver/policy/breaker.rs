@@ -117,14 +117,14 @@ impl Breaker {
 
     /// Records that the endpoint wants no calls for a while. Returns true if that opens the breaker.
     pub fn pause(&mut self, now: Duration, pause: Duration) -> bool {
-        let asked = now + pause.min(self.max_probe_wait);
+        let paused_until = now + pause.min(self.max_probe_wait);
         match self.state {
             BreakerState::Closed => {
-                self.state = BreakerState::Open { until: asked, wait: INITIAL_PROBE_WAIT };
+                self.state = BreakerState::Open { until: paused_until, wait: INITIAL_PROBE_WAIT };
                 true
             }
             BreakerState::Open { until, wait } | BreakerState::Probing { until, wait } => {
-                self.state = BreakerState::Open { until: until.max(asked), wait };
+                self.state = BreakerState::Open { until: until.max(paused_until), wait };
                 false
             }
         }

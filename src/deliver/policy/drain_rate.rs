@@ -58,16 +58,16 @@ impl DrainRate {
             return false;
         }
         let idle = now.idle_since(since);
-        let left = std::mem::take(&mut self.attempts_ended);
+        let ended = std::mem::take(&mut self.attempts_ended);
         self.measured_since = Some(now);
-        let leaves = f64::from(left) / measured.as_secs_f64() * QUICK_DRAIN.as_secs_f64();
+        let leaves = f64::from(ended) / measured.as_secs_f64() * QUICK_DRAIN.as_secs_f64();
         // A lane that no call leaves hangs, however busy the process is.
-        if left > 0 && (idle < MIN_IDLE_SHARE || !is_behind && leaves >= calls as f64) {
+        if ended > 0 && (idle < MIN_IDLE_SHARE || !is_behind && leaves >= calls as f64) {
             return false;
         }
-        let is_again = now.running < self.slow_until + MAX_SLOW_TERM;
+        let is_repeated = now.running < self.slow_until + MAX_SLOW_TERM;
         self.slow_term =
-            if is_again { (self.slow_term * 2).clamp(MIN_SLOW_TERM, MAX_SLOW_TERM) } else { MIN_SLOW_TERM };
+            if is_repeated { (self.slow_term * 2).clamp(MIN_SLOW_TERM, MAX_SLOW_TERM) } else { MIN_SLOW_TERM };
         self.slow_until = now.running + self.slow_term;
         true
     }

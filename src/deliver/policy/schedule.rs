@@ -36,24 +36,31 @@ impl Schedule {
         Self { delays: waits, retry_after_limit, shortest_tier }
     }
 
-    /// Returns what follows after `attempts` failed attempts. `asked` is the endpoint's Retry-After: the wait is not
-    /// shorter than it, up to the limit. `random` is any number; all of its values are equally likely.
+    /// Returns what follows after `attempts` failed attempts. `retry_after` is the endpoint's Retry-After: the wait is
+    /// not shorter than it, up to the limit. `random` is any number; all of its values are equally likely.
     ///
-    /// `own` are the webhook's waits, if it has any.
-    pub fn next(&self, own: Option<&[Duration]>, attempts: u32, asked: Option<Duration>, random: u32) -> NextAttempt {
+    /// `webhook_delays` is the webhook's own schedule, if it has one.
+    pub fn next(
+        &self,
+        webhook_delays: Option<&[Duration]>,
+        attempts: u32,
+        retry_after: Option<Duration>,
+        random: u32,
+    ) -> NextAttempt {
         let Some(wait) =
-            (attempts as usize).checked_sub(1).and_then(|retries| own.unwrap_or(&self.delays).get(retries))
+            (attempts as usize).checked_sub(1).and_then(|retries| webhook_delays.unwrap_or(&self.delays).get(retries))
         else {
             return NextAttempt::Never;
         };
-        let asked = asked.map_or(Duration::ZERO, |asked| asked.min(self.retry_after_limit));
-        let wait = with_jitter((*wait).max(asked), random);
+        let retry_after = retry_after.map_or(Duration::ZERO, |retry_after| retry_after.min(self.retry_after_limit));
+        let wait = with_jitter((*wait).max(retry_after), random);
         if wait < self.shortest_tier { NextAttempt::InMemory(wait) } else { NextAttempt::InTopic(wait) }
     }
 
     /// Max lifetime of a call whose endpoint fails all the time.
-    pub fn lifetime(&self, own: Option<&[Duration]>) -> Duration {
-        let sum = own.unwrap_or(&self.delays).iter().fold(Duration::ZERO, |sum, wait| sum.saturating_add(*wait));
+    pub fn lifetime(&self, webhook_delays: Option<&[Duration]>) -> Duration {
+        let delays = webhook_delays.unwrap_or(&self.delays);
+        let sum = delays.iter().fold(Duration::ZERO, |sum, delay| sum.saturating_add(*delay));
         scale(sum, 1.0 + MAX_JITTER).max(MIN_LIFETIME)
     }
 }

@@ -96,19 +96,19 @@ impl Http1 {
     pub fn new(
         sender: http1::SendRequest<Body>,
         connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
-        opened: ConnectionInfo,
-        seen: Arc<ResponseProgress>,
+        info: ConnectionInfo,
+        progress: Arc<ResponseProgress>,
     ) -> Self {
-        Self { sender, driver: ConnectionDriver::Open(Box::pin(connection)), info: opened, progress: seen }
+        Self { sender, driver: ConnectionDriver::Open(Box::pin(connection)), info, progress }
     }
 
     async fn send_request(&mut self, request: Request<Body>) -> Result<Response<Incoming>, AttemptFailure> {
-        let Http1 { sender, driver, progress: seen, .. } = self;
-        seen.begin_request();
+        let Http1 { sender, driver, progress, .. } = self;
+        progress.begin_request();
         let answer = match driver.drive_while(sender.ready()).await {
             Ok(()) => {
                 let answer = sender.send_request(request);
-                driver.drive_while(response_within_limit(answer, seen)).await?
+                driver.drive_while(response_within_limit(answer, progress)).await?
             }
             Err(closed) => Err(closed),
         };
@@ -148,21 +148,21 @@ impl Http2 {
     pub fn serve(
         sender: http2::SendRequest<TrackedBody>,
         mut connection: impl Future<Output = hyper::Result<()>> + Send + Unpin + 'static,
-        opened: ConnectionInfo,
-        seen: Arc<ResponseProgress>,
+        info: ConnectionInfo,
+        progress: Arc<ResponseProgress>,
     ) -> Self {
         let state = Arc::<ConnectionState>::default();
-        let told = state.clone();
+        let task_state = state.clone();
         tokio::spawn(async move {
             // Senders notice the end when the connection is dropped, so the reason must be stored before.
             if let Err(reason) = (&mut connection).await {
-                let _ = told.error.set(reason);
+                let _ = task_state.error.set(reason);
             }
             drop(connection);
-            told.has_ended.store(true, Ordering::Release);
-            told.ended_notify.notify_waiters();
+            task_state.has_ended.store(true, Ordering::Release);
+            task_state.ended_notify.notify_waiters();
         });
-        Self { sender, info: opened, state, progress: seen }
+        Self { sender, info, state, progress }
     }
 
     /// Returns whether new requests may use the connection.
@@ -205,9 +205,9 @@ impl Connection {
     /// Returns whether another request can be sent now.
     pub async fn is_ready(&mut self) -> bool {
         match self {
-            Connection::Http1(Http1 { sender, driver, info: opened, .. }) => {
+            Connection::Http1(Http1 { sender, driver, info, .. }) => {
                 driver.drive_while(async {}).await;
-                driver.is_open() && sender.is_ready() && !opened.is_too_old()
+                driver.is_open() && sender.is_ready() && !info.is_too_old()
             }
             Connection::Http2(http2) => http2.is_ready(),
         }
@@ -228,11 +228,11 @@ impl Connection {
     /// was the reason, [`AttemptFailure::Protocol`] when the received bytes are not a response. On HTTP/2 also
     /// [`AttemptFailure::Unprocessed`], [`AttemptFailure::Reset`] and [`AttemptFailure::Http1Required`].
     pub async fn send_request(&mut self, request: Request<Body>) -> Result<Response<Incoming>, AttemptFailure> {
-        let (answer, seen) = match self {
+        let (answer, progress) = match self {
             Connection::Http1(http1) => (http1.send_request(request).await, &http1.progress),
             Connection::Http2(http2) => (http2.send_request(request).await, &http2.progress),
         };
-        answer.map_err(|failure| match seen.tls_error() {
+        answer.map_err(|failure| match progress.tls_error() {
             Some(reason) => AttemptFailure::Tls(io::Error::other(reason.clone())),
             None => failure,
         })
@@ -251,13 +251,13 @@ impl Connection {
 /// Awaits a response. Fails when more than [`MAX_HEADS`] bytes arrive before it.
 async fn response_within_limit<T>(
     answer: impl Future<Output = T>,
-    seen: &ResponseProgress,
+    progress: &ResponseProgress,
 ) -> Result<T, AttemptFailure> {
-    let before = seen.bytes();
+    let before = progress.bytes();
     let mut answer = pin!(answer);
     poll_fn(|context| match answer.as_mut().poll(context) {
         Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-        Poll::Pending if seen.bytes().wrapping_sub(before) > MAX_HEADS => {
+        Poll::Pending if progress.bytes().wrapping_sub(before) > MAX_HEADS => {
             let text = format!("more than {} KiB of interim responses (1xx) came, and no final one", MAX_HEADS / 1024);
             Poll::Ready(Err(AttemptFailure::Protocol(text)))
         }
@@ -296,10 +296,10 @@ fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
 /// connection has one.
 fn failure(error: &hyper::Error, broken: Option<&hyper::Error>) -> AttemptFailure {
     // `is_user`: the request waited for the connection to allow one more stream.
-    let found_it_gone = error.is_closed() || error.is_canceled() || error.is_user();
+    let was_closed = error.is_closed() || error.is_canceled() || error.is_user();
     // A failed shutdown is a consequence of the end, not its cause.
     match broken.filter(|why| !why.is_shutdown()) {
-        Some(why) if found_it_gone => AttemptFailure::Broken(error_chain_text(why)),
+        Some(why) if was_closed => AttemptFailure::Broken(error_chain_text(why)),
         None if error.is_closed() || error.is_user() => AttemptFailure::Broken("the endpoint closed it".to_owned()),
         // A parse error is the endpoint's fault. Any other error before a status line is the connection's.
         _ if error.is_parse() => AttemptFailure::Protocol(error_chain_text(error)),

@@ -71,13 +71,13 @@ async fn next_finished<T, F: Future<Output = T>>(under_way: &mut Vec<(SocketAddr
 /// second address is of the other.
 fn interleave_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let is_first = addresses.first().map(SocketAddr::is_ipv4);
-    let (same, other): (Vec<_>, Vec<_>) =
+    let (first_family, other_family): (Vec<_>, Vec<_>) =
         addresses.into_iter().partition(|address| Some(address.is_ipv4()) == is_first);
-    let (mut same, mut other) = (same.into_iter(), other.into_iter());
-    let mut all = Vec::with_capacity(same.len() + other.len());
-    while same.len() + other.len() > 0 {
-        all.extend(same.next());
-        all.extend(other.next());
+    let (mut first_family, mut other_family) = (first_family.into_iter(), other_family.into_iter());
+    let mut all = Vec::with_capacity(first_family.len() + other_family.len());
+    while first_family.len() + other_family.len() > 0 {
+        all.extend(first_family.next());
+        all.extend(other_family.next());
     }
     all
 }

@@ -89,18 +89,18 @@ impl Proxy {
             .connect(resolver, deadline)
             .await
             .map_err(|error| self.proxy_failure(format!("can't be reached: {error}")))?;
-        let broke_off = |error: hyper::Error| self.proxy_failure(format!("gave no answer: {error}"));
+        let no_answer = |error: hyper::Error| self.proxy_failure(format!("gave no answer: {error}"));
         let (mut sender, connection) =
-            http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
+            http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await.map_err(no_answer)?;
         // Aborted when this future is dropped, so a proxy that never answers holds no resources.
         let mut driver = JoinSet::new();
         driver.spawn(connection.with_upgrades());
-        let answer = sender.send_request(self.request(to)).await.map_err(broke_off)?;
+        let answer = sender.send_request(self.request(to)).await.map_err(no_answer)?;
         let status = answer.status();
         if !status.is_success() {
             return Err(self.address_failure(to, Some(status.as_u16()), format!("answered {status}")));
         }
-        let tunnel = hyper::upgrade::on(answer).await.map_err(broke_off)?;
+        let tunnel = hyper::upgrade::on(answer).await.map_err(no_answer)?;
         match tunnel.downcast::<TokioIo<TcpStream>>() {
             // The server behind the tunnel sends nothing before this side does.
             Ok(parts) if parts.read_buf.is_empty() => Ok(parts.io.into_inner()),

@@ -47,7 +47,7 @@ impl TlsConnectors {
     /// `delivery.ca_file` can't be used, or the system has no certificate authorities, so no https call could succeed.
     /// The second is only a warning if http is allowed.
     pub fn new(config: &Config) -> Result<Self, TlsSettingsError> {
-        let believed = match &config.ca_file {
+        let trust_roots = match &config.ca_file {
             Some(path) => TrustRoots::Authorities(Arc::new(authorities_in(path)?)),
             None => match Verifier::new(Arc::new(default_provider())) {
                 Ok(verifier) => TrustRoots::System(Arc::new(verifier)),
@@ -59,23 +59,23 @@ impl TlsConnectors {
                 Err(reason) => return Err(TlsSettingsError::System(reason)),
             },
         };
-        Ok(Self { connector: connector(believed.clone(), None), trust_roots: believed })
+        Ok(Self { connector: connector(trust_roots.clone(), None), trust_roots })
     }
 
     /// Returns a connector with a webhook's TLS settings, or the default one. Keep it: its TLS sessions can be
     /// resumed.
     pub fn connector(&self, own: Option<&definition::CompiledTls>) -> TlsConnector {
         let Some(own) = own else { return self.connector.clone() };
-        let believed = own.authorities.clone().map_or_else(|| self.trust_roots.clone(), TrustRoots::Authorities);
-        connector(believed, own.identity.clone())
+        let trust_roots = own.authorities.clone().map_or_else(|| self.trust_roots.clone(), TrustRoots::Authorities);
+        connector(trust_roots, own.identity.clone())
     }
 }
 
-fn connector(believed: TrustRoots, identity: Option<Arc<SingleCertAndKey>>) -> TlsConnector {
+fn connector(trust_roots: TrustRoots, identity: Option<Arc<SingleCertAndKey>>) -> TlsConnector {
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring's suites serve both TLS 1.2 and 1.3");
-    let builder = match believed {
+    let builder = match trust_roots {
         TrustRoots::System(verifier) => builder.dangerous().with_custom_certificate_verifier(verifier),
         TrustRoots::Authorities(authorities) => builder.with_root_certificates(authorities),
     };

@@ -106,7 +106,7 @@ impl TokenCache {
         attempt: Limit,
         refused: Option<&Arc<Token>>,
     ) -> Result<Arc<Token>, AttemptFailure> {
-        let asking = async {
+        let lookup = async {
             let mut last = self.0.lock().await;
             match &*last {
                 LastFetch::Token(token)
@@ -125,16 +125,16 @@ impl TokenCache {
             fetched
         };
         let late = |_| Err(token_error(source, None, format!("took longer than {:?}", attempt.allowed)));
-        Ok(timeout_at(attempt.deadline, asking).await.unwrap_or_else(late)?)
+        Ok(timeout_at(attempt.deadline, lookup).await.unwrap_or_else(late)?)
     }
 }
 
 async fn fetch(source: &TokenSource, dialer: &Dialer) -> Result<Token, TokenError> {
-    let asked = Instant::now();
+    let requested_at = Instant::now();
     let (mut connection, answer) = match send_token_request(source, dialer, AlpnOffer::Both).await? {
         (_, Err(AttemptFailure::Http1Required)) => send_token_request(source, dialer, AlpnOffer::Http1).await?,
         (_, Err(AttemptFailure::Unprocessed(_))) => send_token_request(source, dialer, AlpnOffer::Both).await?,
-        asked => asked,
+        exchange => exchange,
     };
     let answer = answer.map_err(|failure| request_error(source, &failure))?;
     let status = answer.status();
@@ -145,7 +145,7 @@ async fn fetch(source: &TokenSource, dialer: &Dialer) -> Result<Token, TokenErro
     if !status.is_success() {
         return Err(token_error(source, Some(status.as_u16()), format!("answered {status}{}", error_word(&body))));
     }
-    parse_token_response(&body, asked)
+    parse_token_response(&body, requested_at)
         .map_err(|reason| token_error(source, None, format!("sent an invalid token response: {reason}")))
 }
 
@@ -166,8 +166,8 @@ async fn send_token_request(
 }
 
 fn request_error(source: &TokenSource, failure: &AttemptFailure) -> TokenError {
-    let told = token_error(source, failure.status(), format!("failed: {failure}"));
-    TokenError { public_reason: Some(format!("failed: {}", failure.public()).into()), ..told }
+    let error = token_error(source, failure.status(), format!("failed: {failure}"));
+    TokenError { public_reason: Some(format!("failed: {}", failure.public()).into()), ..error }
 }
 
 fn request(source: &TokenSource, connection: &Connection) -> Request<Full<Bytes>> {
@@ -185,7 +185,7 @@ fn request(source: &TokenSource, connection: &Connection) -> Request<Full<Bytes>
 }
 
 /// Parses a token response (RFC 6749, 5.1). Its errors do not show the token.
-fn parse_token_response(body: &[u8], asked: Instant) -> Result<Token, &'static str> {
+fn parse_token_response(body: &[u8], requested_at: Instant) -> Result<Token, &'static str> {
     #[derive(Deserialize)]
     struct Granted {
         access_token: String,
@@ -203,8 +203,8 @@ fn parse_token_response(body: &[u8], asked: Instant) -> Result<Token, &'static s
         HeaderValue::from_str(&format!("Bearer {}", granted.access_token)).map_err(|_| unsendable)?;
     authorization.set_sensitive(true);
     let lifetime = lifetime(&granted.expires_in);
-    let good_until = asked + lifetime - EXPIRY_MARGIN.min(lifetime / 10);
-    Ok(Token { authorization, fetched_at: asked, usable_until: good_until, was_accepted: AtomicBool::new(false) })
+    let usable_until = requested_at + lifetime - EXPIRY_MARGIN.min(lifetime / 10);
+    Ok(Token { authorization, fetched_at: requested_at, usable_until, was_accepted: AtomicBool::new(false) })
 }
 
 /// Parses the seconds of `expires_in`, which some servers write as a string.

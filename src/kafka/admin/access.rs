@@ -38,7 +38,7 @@ impl Admin {
     /// # Errors
     /// No broker answers in time, or it does not support the request.
     pub async fn access_to_topics(&self, topics: BTreeSet<String>) -> KafkaResult<AccessByName> {
-        self.access_to(topics, |asker, topics| authorized::query_topics(asker.client(), topics, PATIENCE)).await
+        self.access_to(topics, |client, topics| authorized::query_topics(client.client(), topics, PATIENCE)).await
     }
 
     /// The access to each group, by name. The request joins no group, and the groups need not exist.
@@ -46,7 +46,7 @@ impl Admin {
     /// # Errors
     /// Those of [`Admin::access_to_topics`].
     pub async fn access_to_groups(&self, groups: BTreeSet<String>) -> KafkaResult<AccessByName> {
-        self.access_to(groups, |asker, groups| authorized::query_groups(asker.client(), groups, PATIENCE)).await
+        self.access_to(groups, |client, groups| authorized::query_groups(client.client(), groups, PATIENCE)).await
     }
 
     async fn access_to(
@@ -58,7 +58,7 @@ impl Admin {
             return Ok(Vec::new());
         }
         let names: Vec<String> = names.into_iter().collect();
-        self.ask(move |asker| ask(asker, &names)).await
+        self.ask(move |client| ask(client, &names)).await
     }
 }
 
@@ -67,11 +67,11 @@ impl Admin {
 /// over, so a current writer is not fenced. `client` has the settings of a writer with this id.
 pub async fn access_to_transactional_id(mut client: ClientConfig) -> TransactionalAccess {
     client.set("transaction.timeout.ms", TOO_LONG_MS);
-    let asked = spawn_blocking(move || {
+    let task = spawn_blocking(move || {
         let producer: BaseProducer<AdminContext> = client.create_with_context(AdminContext::default())?;
         producer.init_transactions(PATIENCE)
     });
-    match asked.await.expect("asking brokers does not panic") {
+    match task.await.expect("asking brokers does not panic") {
         Ok(()) => TransactionalAccess::TakenOver,
         Err(refusal) => match refusal.rdkafka_error_code() {
             Some(RDKafkaErrorCode::InvalidTransactionTimeout) => TransactionalAccess::Allowed,

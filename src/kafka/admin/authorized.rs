@@ -44,16 +44,16 @@ pub fn query_topics<C: ClientContext>(
     // SAFETY: the client and the names outlive the call. librdkafka's results are part of the event, which is
     // destroyed at the end of the block, after all of them are copied. A null error has the code of no error.
     unsafe {
-        let asking = AdminRequest::new(client, Request::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, within);
+        let request = AdminRequest::new(client, Request::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, within);
         let topics = rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-        rd_kafka_DescribeTopics(client.native_ptr(), topics, asking.options, asking.queue);
+        rd_kafka_DescribeTopics(client.native_ptr(), topics, request.options, request.queue);
         rd_kafka_TopicCollection_destroy(topics);
-        let answer = asking.wait_for_event(within)?;
+        let answer = request.wait_for_event(within)?;
         let mut count = 0;
         let described =
             rd_kafka_DescribeTopics_result_topics(rd_kafka_event_DescribeTopics_result(answer.0), &mut count);
         // A topic that the broker omits has no description.
-        let told = slice_of(described, count).iter().filter(|topic| !topic.is_null()).map(|topic| {
+        let access_by_topic = slice_of(described, count).iter().filter(|topic| !topic.is_null()).map(|topic| {
             let mut count = 0;
             let operations = rd_kafka_TopicDescription_authorized_operations(*topic, &mut count);
             let access = match rd_kafka_error_code(rd_kafka_TopicDescription_error(*topic)).into() {
@@ -64,7 +64,7 @@ pub fn query_topics<C: ClientContext>(
             };
             (cstr_to_owned(rd_kafka_TopicDescription_name(*topic)), access)
         });
-        Ok(told.collect())
+        Ok(access_by_topic.collect())
     }
 }
 
@@ -81,14 +81,14 @@ pub fn query_groups<C: ClientContext>(
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     // SAFETY: as in `query_topics`.
     unsafe {
-        let asking = AdminRequest::new(client, Request::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, within);
+        let request = AdminRequest::new(client, Request::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, within);
         let (pointers, count) = (pointers.as_mut_ptr(), pointers.len());
-        rd_kafka_DescribeConsumerGroups(client.native_ptr(), pointers, count, asking.options, asking.queue);
-        let answer = asking.wait_for_event(within)?;
+        rd_kafka_DescribeConsumerGroups(client.native_ptr(), pointers, count, request.options, request.queue);
+        let answer = request.wait_for_event(within)?;
         let mut count = 0;
         let result = rd_kafka_event_DescribeConsumerGroups_result(answer.0);
         let described = rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
-        let told = slice_of(described, count).iter().filter(|group| !group.is_null()).map(|group| {
+        let access_by_group = slice_of(described, count).iter().filter(|group| !group.is_null()).map(|group| {
             let mut count = 0;
             let operations = rd_kafka_ConsumerGroupDescription_authorized_operations(*group, &mut count);
             let access = match rd_kafka_error_code(rd_kafka_ConsumerGroupDescription_error(*group)).into() {
@@ -98,7 +98,7 @@ pub fn query_groups<C: ClientContext>(
             };
             (cstr_to_owned(rd_kafka_ConsumerGroupDescription_group_id(*group)), access)
         });
-        Ok(told.collect())
+        Ok(access_by_group.collect())
     }
 }
 

@@ -36,8 +36,8 @@ pub async fn deleted_unread(
             partitions.add_partition(topic, partition);
         });
     }
-    let asked = tokio::task::spawn_blocking(move || find_deleted(&client.create()?, partitions));
-    asked.await.expect("asking brokers does not panic")
+    let task = tokio::task::spawn_blocking(move || find_deleted(&client.create()?, partitions));
+    task.await.expect("asking brokers does not panic")
 }
 
 fn find_deleted(consumer: &BaseConsumer, partitions: TopicPartitionList) -> KafkaResult<Vec<DeletedUnread>> {

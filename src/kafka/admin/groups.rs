@@ -32,9 +32,9 @@ impl Admin {
     /// # Errors
     /// The cluster does not answer, for example because this client may not ask.
     pub async fn groups_reading(&self, topics: BTreeSet<String>) -> Result<Vec<ReadingGroup>, UnknownReaders> {
-        let asker = self.asker.clone();
-        let asked = tokio::task::spawn_blocking(move || {
-            let groups = asker.client().fetch_group_list(None, PATIENCE)?;
+        let query_client = self.query_client.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let groups = query_client.client().fetch_group_list(None, PATIENCE)?;
             let readers = groups.groups().iter().filter_map(|group| {
                 let assigned = group.members().iter().filter_map(|member| member.assignment());
                 let read: BTreeSet<String> =
@@ -43,7 +43,7 @@ impl Admin {
             });
             Ok(readers.collect())
         });
-        asked.await?
+        task.await?
     }
 }
 

@@ -60,8 +60,8 @@ impl AwaitedProducer {
             under_way.push(self.begin(topic, record.borrow()).await);
         }
         let mut outcomes = Vec::with_capacity(under_way.len());
-        for begun in under_way {
-            outcomes.push(match begun {
+        for delivery in under_way {
+            outcomes.push(match delivery {
                 Ok(delivery) => delivery.await,
                 Err(reason) => Err(reason),
             });

@@ -42,15 +42,15 @@ impl<T: Send + Sync + 'static> PolledProducer<T> {
     }
 
     /// Queues a record. Never waits. [`PolledProducer::outcomes`] returns its outcome later.
-    pub fn send(&self, key: &[u8], value: Option<&[u8]>, of_it: T) {
-        if let Err((error, of_it)) = self.try_to_send(key, value, of_it) {
-            self.producer.context().add(of_it, Err(error));
+    pub fn send(&self, key: &[u8], value: Option<&[u8]>, opaque: T) {
+        if let Err((error, opaque)) = self.try_to_send(key, value, opaque) {
+            self.producer.context().add(opaque, Err(error));
         }
     }
 
     /// Queues a record, unless the client refuses it.
-    pub(super) fn try_to_send(&self, key: &[u8], value: Option<&[u8]>, of_it: T) -> Result<(), (KafkaError, T)> {
-        let mut record = BaseRecord::with_opaque_to(&self.topic, Box::new(of_it)).partition(PARTITION).key(key);
+    pub(super) fn try_to_send(&self, key: &[u8], value: Option<&[u8]>, opaque: T) -> Result<(), (KafkaError, T)> {
+        let mut record = BaseRecord::with_opaque_to(&self.topic, Box::new(opaque)).partition(PARTITION).key(key);
         record.payload = value;
         self.producer.send(record).map_err(|(error, back)| (error, *back.delivery_opaque))
     }
@@ -68,8 +68,8 @@ impl<T: Send + Sync + 'static> PolledProducer<T> {
 }
 
 impl<T> Outcomes<T> {
-    fn add(&self, of_it: T, outcome: KafkaResult<i64>) {
-        self.outcomes.lock().push((of_it, outcome));
+    fn add(&self, opaque: T, outcome: KafkaResult<i64>) {
+        self.outcomes.lock().push((opaque, outcome));
     }
 }
 
@@ -88,8 +88,8 @@ impl<T: Send + Sync> ClientContext for Outcomes<T> {
 impl<T: Send + Sync> ProducerContext for Outcomes<T> {
     type DeliveryOpaque = Box<T>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, of_it: Box<T>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: Box<T>) {
         let outcome = result.as_ref().map(|record| record.offset()).map_err(|(error, _)| error.clone());
-        self.add(*of_it, outcome);
+        self.add(*opaque, outcome);
     }
 }

@@ -88,11 +88,11 @@ impl RecoveringProducer {
     pub async fn write(&self, topic: &str, record: &NewRecord) -> Result<(), KafkaError> {
         loop {
             let (report, reported) = oneshot::channel();
-            let told = move |result: Result<(), (KafkaError, NewRecord)>| {
+            let on_result = move |result: Result<(), (KafkaError, NewRecord)>| {
                 // The receiver may be gone.
                 let _ = report.send(result.map_err(|(reason, _)| reason));
             };
-            self.begin(topic, record.clone(), Box::new(told));
+            self.begin(topic, record.clone(), Box::new(on_result));
             match reported.await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(reason)) if is_queue_full(&reason) => tokio::time::sleep(QUEUE_FULL_WAIT).await,

@@ -109,8 +109,8 @@ impl PartitionsReader {
             let start = starts[at].unwrap_or(0);
             let end = ends[at].unwrap_or(start);
             // Records written since are after the end.
-            let of_time = |offsets: &Vec<Option<i64>>| offsets[at].map_or(end, |offset| offset.clamp(start, end));
-            PartitionExtent { start, end, time_offsets: since.iter().map(of_time).collect() }
+            let time_offset = |offsets: &Vec<Option<i64>>| offsets[at].map_or(end, |offset| offset.clamp(start, end));
+            PartitionExtent { start, end, time_offsets: since.iter().map(time_offset).collect() }
         };
         Ok((0..partitions).map(extent).collect())
     }
@@ -221,8 +221,8 @@ impl PartitionsReader {
                     continue;
                 }
             };
-            let of_it = |chunk: &&mut Chunk<T>| i32::try_from(chunk.partition) == Ok(partition);
-            let Some(chunk) = chunks.iter_mut().find(of_it) else { continue };
+            let is_for_partition = |chunk: &&mut Chunk<T>| i32::try_from(chunk.partition) == Ok(partition);
+            let Some(chunk) = chunks.iter_mut().find(is_for_partition) else { continue };
             match record {
                 Some(message) if chunk.needs(message.offset()) => {
                     let bytes = scan_record(&message, chunk, chunk_bytes, look);
@@ -271,8 +271,8 @@ fn scan_record<T>(
     look: &mut impl FnMut(&Record<'_>) -> Option<T>,
 ) -> u64 {
     let record = record(message);
-    let of_headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let bytes = (message.key_len() + message.payload_len() + of_headers) as u64;
+    let header_bytes: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let bytes = (message.key_len() + message.payload_len() + header_bytes) as u64;
     chunk.add_record((record.offset, record.timestamp_ms), bytes, look(&record), chunk_bytes);
     bytes
 }

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::RecordPosition;
-use crate::settle::samples::kept;
+use crate::settle::samples::sample_call;
 
 fn of(number: u128, step: WriteCount) -> StoredCall {
-    StoredCall { call: CallId(uuid::Uuid::from_u128(number)), write_count: step, ..kept() }
+    StoredCall { call: CallId(uuid::Uuid::from_u128(number)), write_count: step, ..sample_call() }
 }
 
 fn written(writes: u32) -> WriteCount {

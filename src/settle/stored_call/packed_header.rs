@@ -203,12 +203,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::settle::stored_call::samples::kept;
+    use crate::settle::stored_call::samples::sample_call;
 
     const UNTIL: CallDue = CallDue { due_ms: 1_767_323_099_000, definitions_offset: 77 };
 
     fn written() -> String {
-        write(&kept(), kept().write_count, UNTIL)
+        write(&sample_call(), sample_call().write_count, UNTIL)
     }
 
     /// Topics hold this format for hours and between versions, so it does not change.
@@ -261,7 +261,7 @@ mod tests {
     fn due_time_is_read_alone_and_unknown_fields_are_skipped() {
         assert_eq!(read_due(b"1\t1767323099000\t77"), Ok(UNTIL));
         assert!(read_due(b"2\t1767323099000\t77").is_err());
-        assert_eq!(read(format!("{}\tmore", written()).as_bytes()), Ok((kept(), UNTIL)));
+        assert_eq!(read(format!("{}\tmore", written()).as_bytes()), Ok((sample_call(), UNTIL)));
     }
 
     fn texts() -> impl Strategy<Value = String> {
@@ -290,7 +290,7 @@ mod tests {
                 deferrals,
                 write_count: WriteCount { requested_ms, writes },
                 row_key: row.map(|row| format!("{row:x}").parse().unwrap()),
-                ..kept()
+                ..sample_call()
             };
             let until = CallDue { due_ms, definitions_offset };
             let header = write(&call, call.write_count, until);

@@ -120,22 +120,23 @@ mod tests {
     use crate::kafka::producer::Headers;
     use crate::rules::Target;
     use crate::settle::stored_call::packed_header::FULL_NAME;
-    use crate::settle::stored_call::samples::kept;
+    use crate::settle::stored_call::samples::sample_call;
 
     /// Calls wait for hours, and instances of two versions run side by side.
     #[test]
     fn headers_of_earlier_versions_are_read() {
         let until = CallDue { due_ms: 1_767_323_099_000, definitions_offset: 77 };
-        let headers = write(&kept(), "retry").add("due-ms", until.due_ms).add("definitions", until.definitions_offset);
+        let headers = write(&sample_call(), "retry");
+        let headers = headers.add("due-ms", until.due_ms).add("definitions", until.definitions_offset);
         let uncounted = Headers::from(headers.clone());
         let header = |name: &str| uncounted.get(name);
         let write_count = WriteCount { requested_ms: None, writes: None };
-        assert_eq!(StoredCall::read_waiting(header), Ok((StoredCall { write_count, ..kept() }, until)));
+        assert_eq!(StoredCall::read_waiting(header), Ok((StoredCall { write_count, ..sample_call() }, until)));
 
         let counted = Headers::from(headers.add("requested-ms", 1_767_323_046_001_i64).add("writes", 7));
         let header = |name: &str| counted.get(name);
-        assert_eq!((StoredCall::read(header), CallDue::read(header)), (Ok(kept()), Ok(until)));
-        assert_eq!(StoredCall::read_waiting(header), Ok((kept(), until)));
+        assert_eq!((StoredCall::read(header), CallDue::read(header)), (Ok(sample_call()), Ok(until)));
+        assert_eq!(StoredCall::read_waiting(header), Ok((sample_call(), until)));
     }
 
     #[test]
@@ -149,17 +150,17 @@ mod tests {
 
     #[test]
     fn letter_of_an_earlier_version_matches_only_the_same_url() {
-        let headers = Headers::from(write(&kept(), "call"));
+        let headers = Headers::from(write(&sample_call(), "call"));
         let without = |missing: &'static [&str]| {
             StoredCall::parse_dead_letter(|name| headers.get(name).filter(|_| !missing.contains(&name)))
         };
-        assert_eq!(without(&[]), Ok(StoredCall { write_count: WriteCount::FIRST, ..kept() }));
+        assert_eq!(without(&[]), Ok(StoredCall { write_count: WriteCount::FIRST, ..sample_call() }));
         let older = without(&["outhook-endpoint", "outhook-appended-ms", "outhook-deferrals"]).unwrap();
-        assert_eq!((older.appended_ms, older.deferrals), (kept().first_due_ms, 0));
+        assert_eq!((older.appended_ms, older.deferrals), (sample_call().first_due_ms, 0));
         let mut webhook = webhook("abc123", "A");
         webhook.urls = vec!["https://other.example/".to_owned(); 3];
         assert_eq!(older.current_endpoint(&Target::of(&webhook).unwrap()), None);
-        webhook.urls[2] = kept().url.to_string();
+        webhook.urls[2] = sample_call().url.to_string();
         assert_eq!(older.current_endpoint(&Target::of(&webhook).unwrap()), Some(2));
         assert!(without(&["outhook-url"]).is_err());
     }

@@ -22,9 +22,9 @@ pub(super) enum Operation {
 pub(super) trait SampleRow: Clone + PartialEq + Serialize {
     const TABLE: &'static str;
 
-    fn new(number: u64, now: Timestamp, dice: &mut Rng) -> Self;
+    fn new(number: u64, now: Timestamp, rng: &mut Rng) -> Self;
     /// Changes one or two fields, sometimes to the same values.
-    fn alter(&mut self, dice: &mut Rng);
+    fn alter(&mut self, rng: &mut Rng);
     fn key(&self) -> String;
     /// The events that this update fires, if they accept its source.
     fn update_fires(before: &Self, after: &Self, source: Option<&str>) -> Vec<SampleEvent>;
@@ -65,29 +65,29 @@ pub(super) struct Customer {
 impl SampleRow for Customer {
     const TABLE: &'static str = "MyCustomers";
 
-    fn new(number: u64, _now: Timestamp, dice: &mut Rng) -> Self {
+    fn new(number: u64, _now: Timestamp, rng: &mut Rng) -> Self {
         Self {
             id: number,
-            first_name: pick(dice, words::FIRST_NAMES),
-            last_name: pick(dice, words::LAST_NAMES),
+            first_name: pick(rng, words::FIRST_NAMES),
+            last_name: pick(rng, words::LAST_NAMES),
             email: format!("customer{number}@example.com"),
-            company: chance(dice, 60).then(|| pick(dice, words::COMPANIES)),
-            city: pick(dice, words::CITIES),
-            credit_limit: Money(dice.u64(..1_000_000)),
-            newsletter: chance(dice, 30),
-            notes: text(dice),
+            company: chance(rng, 60).then(|| pick(rng, words::COMPANIES)),
+            city: pick(rng, words::CITIES),
+            credit_limit: Money(rng.u64(..1_000_000)),
+            newsletter: chance(rng, 30),
+            notes: text(rng),
         }
     }
 
-    fn alter(&mut self, dice: &mut Rng) {
-        match dice.u64(..10) {
-            0..=2 => self.last_name = pick(dice, words::LAST_NAMES),
-            3 => self.first_name = pick(dice, words::FIRST_NAMES),
-            4 => self.city = pick(dice, words::CITIES),
-            5 => self.credit_limit = Money(dice.u64(..1_000_000)),
+    fn alter(&mut self, rng: &mut Rng) {
+        match rng.u64(..10) {
+            0..=2 => self.last_name = pick(rng, words::LAST_NAMES),
+            3 => self.first_name = pick(rng, words::FIRST_NAMES),
+            4 => self.city = pick(rng, words::CITIES),
+            5 => self.credit_limit = Money(rng.u64(..1_000_000)),
             6 => self.newsletter = !self.newsletter,
-            7 => self.company = chance(dice, 80).then(|| pick(dice, words::COMPANIES)),
-            8 => self.notes = text(dice),
+            7 => self.company = chance(rng, 80).then(|| pick(rng, words::COMPANIES)),
+            8 => self.notes = text(rng),
             _ => {}
         }
     }
@@ -123,18 +123,18 @@ pub(super) struct Admin {
 impl SampleRow for Admin {
     const TABLE: &'static str = "Admins";
 
-    fn new(number: u64, _now: Timestamp, dice: &mut Rng) -> Self {
+    fn new(number: u64, _now: Timestamp, rng: &mut Rng) -> Self {
         Self {
             id: number,
-            message_to: pick(dice, words::FIRST_NAMES),
-            message_from: pick(dice, words::LAST_NAMES),
-            message_title: pick(dice, words::TITLES),
-            message: text(dice),
+            message_to: pick(rng, words::FIRST_NAMES),
+            message_from: pick(rng, words::LAST_NAMES),
+            message_title: pick(rng, words::TITLES),
+            message: text(rng),
             read: false,
         }
     }
 
-    fn alter(&mut self, _dice: &mut Rng) {
+    fn alter(&mut self, _rng: &mut Rng) {
         self.read = true;
     }
 
@@ -171,27 +171,27 @@ pub(super) struct SampleOrder {
 impl SampleRow for SampleOrder {
     const TABLE: &'static str = "Orders";
 
-    fn new(number: u64, now: Timestamp, dice: &mut Rng) -> Self {
-        let quantity = 1 + dice.u64(..12);
+    fn new(number: u64, now: Timestamp, rng: &mut Rng) -> Self {
+        let quantity = 1 + rng.u64(..12);
         Self {
             id: number,
-            customer: format!("{} {}", pick(dice, words::FIRST_NAMES), pick(dice, words::LAST_NAMES)),
-            product: pick(dice, words::PRODUCTS),
+            customer: format!("{} {}", pick(rng, words::FIRST_NAMES), pick(rng, words::LAST_NAMES)),
+            product: pick(rng, words::PRODUCTS),
             quantity,
-            total: Money(quantity * (199 + dice.u64(..20_000))),
-            currency: pick(dice, words::CURRENCIES),
+            total: Money(quantity * (199 + rng.u64(..20_000))),
+            currency: pick(rng, words::CURRENCIES),
             status: words::ORDER_STATES[0],
-            note: chance(dice, 25).then(|| text(dice)),
+            note: chance(rng, 25).then(|| text(rng)),
             placed_at: format!("{now:.0}"),
         }
     }
 
-    fn alter(&mut self, dice: &mut Rng) {
-        match dice.u64(..10) {
-            0..=4 => self.status = pick(dice, words::ORDER_STATES),
-            5..=6 => self.quantity = 1 + dice.u64(..12),
-            7 => self.note = chance(dice, 50).then(|| text(dice)),
-            8 => self.total = Money(199 + dice.u64(..240_000)),
+    fn alter(&mut self, rng: &mut Rng) {
+        match rng.u64(..10) {
+            0..=4 => self.status = pick(rng, words::ORDER_STATES),
+            5..=6 => self.quantity = 1 + rng.u64(..12),
+            7 => self.note = chance(rng, 50).then(|| text(rng)),
+            8 => self.total = Money(199 + rng.u64(..240_000)),
             _ => {}
         }
     }
@@ -235,13 +235,13 @@ pub(super) struct Product {
 impl SampleRow for Product {
     const TABLE: &'static str = "Products";
 
-    fn new(number: u64, _now: Timestamp, dice: &mut Rng) -> Self {
-        let (name, price, in_stock) = (pick(dice, words::PRODUCTS), Money(199 + dice.u64(..20_000)), dice.u64(..500));
+    fn new(number: u64, _now: Timestamp, rng: &mut Rng) -> Self {
+        let (name, price, in_stock) = (pick(rng, words::PRODUCTS), Money(199 + rng.u64(..20_000)), rng.u64(..500));
         Self { sku: number, name, price, in_stock }
     }
 
-    fn alter(&mut self, dice: &mut Rng) {
-        self.in_stock = dice.u64(..500);
+    fn alter(&mut self, rng: &mut Rng) {
+        self.in_stock = rng.u64(..500);
     }
 
     fn key(&self) -> String {
@@ -258,17 +258,17 @@ impl SampleRow for Product {
 }
 
 /// True in `percent` of 100 cases.
-pub(super) fn chance(dice: &mut Rng, percent: u64) -> bool {
-    dice.u64(..100) < percent
+pub(super) fn chance(rng: &mut Rng, percent: u64) -> bool {
+    rng.u64(..100) < percent
 }
 
 /// One of the choices, which must not be empty.
-pub(super) fn pick<T: Copy>(dice: &mut Rng, choices: &[T]) -> T {
-    choices[dice.usize(..choices.len())]
+pub(super) fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
+    choices[rng.usize(..choices.len())]
 }
 
 /// One to three sentences, rarely 40.
-fn text(dice: &mut Rng) -> String {
-    let sentences = if chance(dice, 3) { 40 } else { 1 + dice.u64(..3) };
-    (0..sentences).map(|_| pick(dice, words::SENTENCES)).collect::<Vec<_>>().join(" ")
+fn text(rng: &mut Rng) -> String {
+    let sentences = if chance(rng, 3) { 40 } else { 1 + rng.u64(..3) };
+    (0..sentences).map(|_| pick(rng, words::SENTENCES)).collect::<Vec<_>>().join(" ")
 }

@@ -96,15 +96,15 @@ pub(in super::super) async fn many(
     Path(webhook): Path<String>,
     JsonBody(request): JsonBody<RedriveRequest>,
 ) -> Result<Json<RedriveResponse>, ApiError> {
-    let own = api.webhook_filter(&webhook, &caller)?;
-    let again = request.again == Some(true);
-    let (filter, asked) = request.read(&own)?;
+    let webhook_filter = api.webhook_filter(&webhook, &caller)?;
+    let include_redriven = request.again == Some(true);
+    let (filter, selection) = request.read(&webhook_filter)?;
     let account = caller.account.clone();
-    let answer = api.run_read(&account, async move |api: Arc<Api>| match asked {
-        LetterSelection::Ids(ids) => api.redrive_ids(&ids, &own, again, &caller).await,
+    let answer = api.run_read(&account, async move |api: Arc<Api>| match selection {
+        LetterSelection::Ids(ids) => api.redrive_ids(&ids, &webhook_filter, include_redriven, &caller).await,
         LetterSelection::Page(from) => {
             let page = api.dead_letters.candidates(filter.clone(), from, PAGE_LIMITS).await?;
-            let outcomes = api.redrive_candidates(page.found, &filter, again, &caller).await?;
+            let outcomes = api.redrive_candidates(page.found, &filter, include_redriven, &caller).await?;
             Ok(RedriveResponse::of(&outcomes, page.next_cursor))
         }
     });
@@ -122,14 +122,15 @@ pub(in super::super) async fn one(
     Path((webhook, letter)): Path<(String, String)>,
     OptionalBody(request): OptionalBody<RedriveOneRequest>,
 ) -> Result<Json<RedriveResponse>, ApiError> {
-    let own = api.webhook_filter(&webhook, &caller)?;
+    let webhook_filter = api.webhook_filter(&webhook, &caller)?;
     let missing = ApiError::not_found(format!("there is no dead letter {letter:?} of webhook {webhook:?}"));
     let Ok(id) = letter.parse::<DeadLetterId>() else { return Err(missing) };
     let account = caller.account.clone();
     let answer = api.run_read(&account, async move |api: Arc<Api>| {
         let found = api.dead_letters.read_by_ids(&[id], STEP_TIMEOUT).await?.pop().flatten();
-        let found = found.filter(|found| own.matches(&found.letter)).ok_or(missing)?;
-        let outcomes = api.redrive_candidates(vec![found], &own, request.again == Some(true), &caller).await?;
+        let found = found.filter(|found| webhook_filter.matches(&found.letter)).ok_or(missing)?;
+        let include_redriven = request.again == Some(true);
+        let outcomes = api.redrive_candidates(vec![found], &webhook_filter, include_redriven, &caller).await?;
         Ok(RedriveResponse::of(&outcomes, None))
     });
     Ok(Json(answer.await?))
@@ -149,15 +150,17 @@ impl Api {
     async fn redrive_ids(
         &self,
         ids: &[DeadLetterId],
-        own: &DeadLetterFilter,
-        again: bool,
+        webhook_filter: &DeadLetterFilter,
+        include_redriven: bool,
         caller: &Caller,
     ) -> Result<RedriveResponse, ApiError> {
         let found = self.dead_letters.read_by_ids(ids, STEP_TIMEOUT).await?;
-        let found: Vec<_> = found.into_iter().map(|found| found.filter(|found| own.matches(&found.letter))).collect();
+        let matching = |found: Option<RedriveCandidate>| found.filter(|found| webhook_filter.matches(&found.letter));
+        let found: Vec<_> = found.into_iter().map(matching).collect();
         let missing = ids.iter().zip(&found).filter(|(_, found)| found.is_none());
         let mut outcomes: RedriveOutcomes = missing.map(|(id, _)| (*id, Err(SkipReason::Missing))).collect();
-        outcomes.extend(self.redrive_candidates(found.into_iter().flatten().collect(), own, again, caller).await?);
+        let candidates = found.into_iter().flatten().collect();
+        outcomes.extend(self.redrive_candidates(candidates, webhook_filter, include_redriven, caller).await?);
         Ok(RedriveResponse::of(&outcomes, None))
     }
 
@@ -165,15 +168,15 @@ impl Api {
         &self,
         found: Vec<RedriveCandidate>,
         filter: &DeadLetterFilter,
-        again: bool,
+        include_redriven: bool,
         caller: &Caller,
     ) -> Result<RedriveOutcomes, ApiError> {
-        let (definitions, by) = (self.store.applied_offset(), caller.name.clone());
+        let (definitions, requested_by) = (self.store.applied_offset(), caller.name.clone());
         let order = RedriveOptions {
-            include_redriven: again,
+            include_redriven,
             dry_run: false,
             definitions_offset: definitions,
-            requested_by: by,
+            requested_by,
             marker_scan_timeout: STEP_TIMEOUT,
             write_timeout: STEP_TIMEOUT,
         };
@@ -188,19 +191,19 @@ enum LetterSelection {
 }
 
 impl RedriveRequest {
-    /// Narrows `own` to the letters that the request selects.
-    fn read(self, own: &DeadLetterFilter) -> Result<(DeadLetterFilter, LetterSelection), ApiError> {
-        let of_body = |error: ApiError| ApiError::body(error.message);
+    /// Narrows `webhook_filter` to the letters that the request selects.
+    fn read(self, webhook_filter: &DeadLetterFilter) -> Result<(DeadLetterFilter, LetterSelection), ApiError> {
+        let to_body_error = |error: ApiError| ApiError::body(error.message);
         let filter = DeadLetterFilter {
-            event: parsed("EventId", self.event_id.as_deref()).map_err(of_body)?,
-            message: parsed("MessageId", self.message_id.as_deref()).map_err(of_body)?,
-            class: self.class.map(class).transpose().map_err(of_body)?,
-            since: time("Since", self.since.as_deref()).map_err(of_body)?,
-            until: time("Until", self.until.as_deref()).map_err(of_body)?,
-            ..own.clone()
+            event: parsed("EventId", self.event_id.as_deref()).map_err(to_body_error)?,
+            message: parsed("MessageId", self.message_id.as_deref()).map_err(to_body_error)?,
+            class: self.class.map(class).transpose().map_err(to_body_error)?,
+            since: time("Since", self.since.as_deref()).map_err(to_body_error)?,
+            until: time("Until", self.until.as_deref()).map_err(to_body_error)?,
+            ..webhook_filter.clone()
         };
-        let from: Option<TopicCursor> = parsed("Cursor", self.cursor.as_deref()).map_err(of_body)?;
-        let (has_conditions, all) = (filter != *own, self.all == Some(true));
+        let from: Option<TopicCursor> = parsed("Cursor", self.cursor.as_deref()).map_err(to_body_error)?;
+        let (has_conditions, all) = (filter != *webhook_filter, self.all == Some(true));
         let Some(ids) = self.ids else {
             return match (has_conditions, all) {
                 (true, true) => Err(ApiError::body("All excludes conditions: omit the conditions, or All")),

@@ -35,9 +35,9 @@ impl Diff<'_> {
             }
             self.line(f, '+', 1, &field_text(field))?;
         }
-        let stayed = before.fields.iter().filter(|field| new.contains_key(field.name.as_str()));
-        let stay = after.fields.iter().filter(|field| old.contains_key(field.name.as_str()));
-        let is_in_order = stayed.map(|field| &field.name).eq(stay.map(|field| &field.name));
+        let common_before = before.fields.iter().filter(|field| new.contains_key(field.name.as_str()));
+        let common_after = after.fields.iter().filter(|field| old.contains_key(field.name.as_str()));
+        let is_in_order = common_before.map(|field| &field.name).eq(common_after.map(|field| &field.name));
         if is_in_order { Ok(()) } else { self.line(f, '~', 1, "Fields: order changed") }
     }
 }

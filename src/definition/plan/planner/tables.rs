@@ -56,8 +56,8 @@ impl<'p> Planner<'p> {
             // A problem of the table itself is reported with the table.
             None if is_named => Ok(()),
             None => {
-                let of_file = self.declared_tables.values().filter(|table| table.account == *account);
-                let declared = || of_file.chain(self.definitions.tables_of(account).filter(stays));
+                let file_tables = self.declared_tables.values().filter(|table| table.account == *account);
+                let declared = || file_tables.chain(self.definitions.tables_of(account).filter(stays));
                 rules::unknown_table(event, before, declared, self.context.policy)
             }
         }
@@ -73,11 +73,11 @@ impl<'p> Planner<'p> {
         let mut lines: HashMap<&str, u64> = HashMap::new();
         let mut fields = Some(Vec::with_capacity(table.fields.len()));
         for Spanned { value: entry, referenced: location, .. } in &table.fields {
-            let wanted = match lines.insert(&entry.name, location.line()) {
+            let built = match lines.insert(&entry.name, location.line()) {
                 Some(line) => Err(ProblemReason::Duplicate(line)),
                 None => build_field(entry),
             };
-            match wanted {
+            match built {
                 Ok(field) => fields.iter_mut().for_each(|fields| fields.push(field.clone())),
                 Err(reason) => {
                     fields = None;
